@@ -58,7 +58,7 @@ ROOTS = {
     # The whole: the cluster stack and the stock agents beside ours.
     "bookworm": Root(
         "bookworm", python="3.11", postgresql=15, groups=("agents", "test", "lint"),
-        packages=("corosync", "git", "libxml2-utils", "pacemaker", "pcs", "postgresql-contrib", "resource-agents", "shellcheck"),
+        packages=("corosync", "git", "libxml2-utils", "pacemaker", "pacemaker-cli-utils", "pcs", "postgresql-contrib", "resource-agents", "shellcheck"),
     ),
     # The newest.
     "trixie": Root("trixie", python="3.13", postgresql=17),
