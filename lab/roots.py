@@ -46,7 +46,7 @@ class Root:
     python: str
     postgresql: int
     packages: tuple[str, ...] = ()
-    groups: tuple[str, ...] = ("agents", "test")
+    groups: tuple[str, ...] = ("test",)
 
     def all_packages(self) -> list[str]:
         return sorted({*EVERYWHERE, f"postgresql-{self.postgresql}", *self.packages})
@@ -57,7 +57,7 @@ ROOTS = {
     "bullseye": Root("bullseye", python="3.9", postgresql=13),
     # The whole: the cluster stack and the stock agents beside ours.
     "bookworm": Root(
-        "bookworm", python="3.11", postgresql=15, groups=("agents", "test", "lint"),
+        "bookworm", python="3.11", postgresql=15, groups=("test", "lint"),
         packages=("corosync", "git", "libxml2-utils", "pacemaker", "pacemaker-cli-utils", "pcs", "postgresql-contrib", "resource-agents", "shellcheck"),
     ),
     # The newest.
@@ -95,12 +95,13 @@ apt-get clean
 rm -rf /var/lib/apt/lists/*
 """
 
-# The groups are read from pyproject.toml, the one place where they stand; pip brings a TOML reader for every Python.
+# The groups are read from pyproject.toml, the one place where they stand; pip brings a TOML reader for every Python.  What the
+# agents import goes into a directory of its own, which the system's Python is shown: they run with that, not with the venv's.
 PYTHON_RECIPE = r"""
 set -eu
 python3 -m venv --system-site-packages /opt/venv
 /opt/venv/bin/pip install -q --disable-pip-version-check --upgrade pip
-/opt/venv/bin/python - "$@" >/tmp/requirements.txt <<'READER'
+cat >/tmp/reader.py <<'READER'
 import sys
 try:
     import tomllib as tomli
@@ -110,7 +111,10 @@ with open("/tmp/pyproject.toml", "rb") as file:
     groups = tomli.load(file)["project"]["optional-dependencies"]
 print(*(line for name in sys.argv[1:] for line in groups[name]), sep="\n")
 READER
+/opt/venv/bin/python - "$@" >/tmp/requirements.txt </tmp/reader.py
 /opt/venv/bin/pip install -q --disable-pip-version-check -r /tmp/requirements.txt
+/opt/venv/bin/python - agents >/tmp/requirements.txt </tmp/reader.py
+/opt/venv/bin/pip install -q --disable-pip-version-check --target /opt/venv/agents -r /tmp/requirements.txt
 """
 
 
@@ -219,6 +223,7 @@ mount -t tmpfs -o mode=1777 shm $root/dev/shm
 mount -t tmpfs -o mode=755 run $root/run; mkdir -p $root/run/lock
 mount -t tmpfs -o mode=1777 tmp $root/tmp
 mkdir -p $root/opt/venv $root/src; mount --bind "$VENV" $root/opt/venv
+for site in $root/usr/local/lib/python3.*/dist-packages; do echo /opt/venv/agents >$site/agents.pth; done
 mount --bind "$TREE" $root/src; mount -o remount,ro,bind $root/src
 for share in $SHARES; do mkdir -p $root$share; mount --bind "$share" $root$share; done
 hostname "$NAME"; echo "127.0.0.1 localhost $NAME" >$root/etc/hosts
