@@ -62,6 +62,14 @@ class Child:
         """Whether the child may still write to its target when it goes on."""
         return self.may_write == "1"
 
+    def end(self) -> None:
+        """Ask the kernel to end it; in D state it stays until its I/O returns, and then does nothing more."""
+        if self.alive():
+            try:
+                os.kill(self.pid, SIGKILL)
+            except OSError:
+                return
+
     @property
     def age(self) -> float:
         return time.monotonic() - self.since
@@ -233,25 +241,16 @@ class Guards:
 
     def run(self, *calls: Call, deadline: Deadline | None = None) -> None:
         """Run calls side by side until each has a value or an error.  Never blocks on a child."""
-        ends = min(self.deadline.ends, deadline.ends) if deadline else self.deadline.ends
-        try:
-            for call in calls:
-                self._begin(call)
-            while True:
-                pending = [call for call in calls if not call.done]
-                if not pending:
-                    return
-                self._wait(pending, ends)
-                now = time.monotonic()
-                for call in pending:
-                    self._advance(call, now)
-                    if not call.done and now >= ends:
-                        self._finish(call, error=unanswered(call, now))
-        finally:
-            for call in calls:
-                if not call.done:
-                    self._kill(call)
-                self._release(call)
+        with self.beside(*calls, deadline=deadline) as group:
+            while not group.step(TICK):
+                pass
+
+    def beside(self, *calls: Call, deadline: Deadline | None = None) -> Group:
+        """Start calls and return them as a group that the caller steps beside its own work.
+
+        Every call has a value or an error when `step` has returned True, or when the group's `with` block has ended.
+        """
+        return Group(self, calls, min(self.deadline.ends, deadline.ends) if deadline else self.deadline.ends)
 
     def _begin(self, call: Call) -> None:
         """Start a child for the call, or wait for the one that is there already."""
@@ -301,13 +300,14 @@ class Guards:
         finally:
             os.close(release)
 
-    def _wait(self, pending: list[Call], ends: float) -> None:
+    def _wait(self, pending: list[Call], seconds: float) -> None:
+        """Wait for an answer; children of an earlier action give none and are looked at more often."""
         poll = select.poll()
         own = [call for call in pending if call._answer >= 0]
         for call in own:
             poll.register(call._answer, select.POLLIN)
         tick = TICK if len(own) == len(pending) else TICK / 5
-        poll.poll(max(0.0, min(tick, ends - time.monotonic())) * 1000 + 1)
+        poll.poll(max(0.0, min(tick, seconds)) * 1000 + 1)
 
     def _advance(self, call: Call, now: float) -> None:
         if call._answer >= 0:
@@ -349,21 +349,13 @@ class Guards:
     def _finish(self, call: Call, value: Any = None, error: BaseException | None = None) -> None:
         call.value, call.error, call.done = value, error, True
         if isinstance(error, Hung):
-            if not isinstance(error, Unanswered):
-                self._kill(call)
+            if call.child and not isinstance(error, Unanswered):
+                call.child.end()
         elif call.own and call.record and call.child:
             reap(call.child.pid)
             if not call.child.alive():
                 call.record.write(IDENTITY, {})
         self._release(call)
-
-    def _kill(self, call: Call) -> None:
-        """Ask the kernel to end a child; one in D state stays until its I/O returns."""
-        if call.child and call.child.alive():
-            try:
-                os.kill(call.child.pid, SIGKILL)
-            except OSError:
-                return
 
     def _release(self, call: Call) -> None:
         if call._answer >= 0:
@@ -374,6 +366,39 @@ class Guards:
             call.record.close()
             call.record = None
         call.own = False
+
+
+class Group:
+    """Guarded calls under way.  Leaving the `with` block leaves nothing running but what cannot be ended."""
+
+    def __init__(self, guards: Guards, calls: tuple[Call, ...], ends: float) -> None:
+        self._guards, self.calls, self._ends = guards, calls, ends
+
+    def __enter__(self) -> Group:
+        for call in self.calls:
+            self._guards._begin(call)
+        return self
+
+    def step(self, seconds: float) -> bool:
+        """Wait up to `seconds` for answers and judge what is unanswered; return whether every call is done."""
+        pending = [call for call in self.calls if not call.done]
+        if pending:
+            self._guards._wait(pending, min(seconds, self._ends - time.monotonic()))
+        now = time.monotonic()
+        for call in pending:
+            self._guards._advance(call, now)
+            if not call.done and now >= self._ends:
+                self._guards._finish(call, error=unanswered(call, now))
+        return all(call.done for call in self.calls)
+
+    def __exit__(self, *raised: object) -> None:
+        now = time.monotonic()
+        for call in self.calls:
+            if not call.done:
+                if call.child:
+                    call.child.end()
+                self._guards._finish(call, error=unanswered(call, now))
+            self._guards._release(call)
 
 
 def unanswered(call: Call, now: float) -> Error:

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 PR_SET_CHILD_SUBREAPER = 36
+ENDED = "ZX"
 
 
 @dataclass(frozen=True)
@@ -34,12 +35,12 @@ class Process:
         return f"{self.command}[{self.pid}] in state {self.state}" + (" holding the action's output" if self.holds_output else "")
 
 
-def listed(pipes: Collection[int] = ()) -> Iterator[Process]:
-    """Yield every process that is not a zombie.  `pipes` are inode numbers for `holds_output`."""
+def listed(pipes: Collection[int] = (), zombies: bool = False) -> Iterator[Process]:
+    """Yield every process that has not ended.  `pipes` are inode numbers for `holds_output`."""
     for name in os.listdir("/proc"):
         if name.isdigit():
             process = seen(int(name), pipes)
-            if process and process.state not in "ZX":
+            if process and (zombies or process.state not in ENDED):
                 yield process
 
 
@@ -129,13 +130,18 @@ def adopt_orphans(adopt: bool) -> None:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
 
 
-def adopted() -> list[Process]:
-    """Return the children of this process that live, and reap those that do not.  Only while no action is under way."""
-    while True:
-        try:
-            if os.waitpid(-1, os.WNOHANG)[0] == 0:
-                break
-        except ChildProcessError:
-            break
+def children() -> set[int]:
+    """Return the pids of this process's children, zombies included."""
     me = os.getpid()
-    return [process for process in listed() if process.parent == me]
+    return {process.pid for process in listed(zombies=True) if process.parent == me}
+
+
+def adopted(others: Collection[int]) -> list[Process]:
+    """Return the orphans that this process has adopted and that live, and reap those that do not.  `others` are left alone."""
+    me = os.getpid()
+    found = [process for process in listed(zombies=True) if process.parent == me and process.pid not in others]
+    for process in found:
+        if process.state in ENDED:
+            # Only what is ours to reap: whoever started one of the others waits for it.
+            os.waitpid(process.pid, os.WNOHANG)
+    return [process for process in found if process.state not in ENDED]

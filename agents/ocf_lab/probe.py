@@ -1,0 +1,340 @@
+"""Storage probes: a direct read and a synced write in a directory, in a guarded child, judged by the device's own counters.
+
+What a probe finds is a Trouble: `fails` tells whether the resource has failed or is only degraded.
+"""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+import time
+
+from ocf_py import guard
+from ocf_py.outcomes import Error, Hung
+
+from . import block
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+SIZE = 4096  # A multiple of every logical block size in use; direct I/O wants offset, length and memory aligned to it.
+NAMED_FILE = ".ocf_lab_probe"  # Only where the file system has no O_TMPFILE (NFS).
+QUIET_MARGIN = 1.0
+CUT_SECONDS = 2.0
+
+READ, WRITE, FLUSH = "read", "write", "flush"
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+
+
+class Trouble(Error):
+    """What a probe found wrong: what, where, how long.  A failure of the resource, unless `fails` says otherwise."""
+
+    fails = True
+    unanswered = False  # Nothing can be said yet.
+    missing = False  # The directory is not there, so neither is any I/O.
+
+    def __init__(self, text: str, place: Place) -> None:
+        super().__init__(text)
+        self.place = place
+
+
+class StorageHung(Trouble, Hung):
+    """Storage does not answer, and nothing of the same kind has been answered by the device meanwhile."""
+
+    def __init__(self, text: str, place: Place, pid: int, seconds: float) -> None:
+        Exception.__init__(self, text)
+        self.place, self.target, self.pid, self.seconds = place, place.path, pid, seconds
+
+
+class StorageError(Trouble):
+    """Storage answered with an error."""
+
+
+class Ailing(Trouble):
+    """Storage is slow, full, frozen for a backup or not judged yet: shown to the administrator, never a failover."""
+
+    fails = False
+
+
+class NotYet(Ailing):
+    """The action's time ended before the probe could be judged."""
+
+    unanswered = True
+
+
+class Missing(StorageError):
+    """The directory does not exist; most likely its file system is not mounted."""
+
+    missing = True
+
+
+class Place:
+    """A directory of the database whose storage is guarded: "PGDATA", its path, and its device's number once that is known."""
+
+    __slots__ = ("device", "label", "path")
+
+    def __init__(self, label: str, path: str, device: str = "") -> None:
+        self.label, self.path, self.device = label, path, device
+
+    def where(self) -> str:
+        return f"{self.label} {self.path} ({block.way_down(self.device)})" if self.device else f"{self.label} {self.path}"
+
+
+class Limits:
+    """When unanswered I/O means what, in seconds: hung, worth a word, too slow, frozen for too long."""
+
+    __slots__ = ("freeze_max", "hung", "slow", "slow_max")
+
+    def __init__(self, hung: float, slow: float, slow_max: float, freeze_max: float) -> None:
+        self.hung, self.slow, self.slow_max, self.freeze_max = hung, slow, slow_max, freeze_max
+
+
+class Probe(guard.Call):
+    """The probe of one place.  Its value is what `exercise` returns; its error a Trouble."""
+
+    def __init__(
+        self, place: Place, limits: Limits, user: guard.Account | None, write: bool, look: Callable[[str], dict[str, Any]] | None = None
+    ) -> None:
+        super().__init__(f"io.{place.device or place.path}", exercise, place.path, write, look, within=limits.hung, writes=write, user=user,
+                         facts={"device": place.device, "path": place.path, "label": place.label})  # fmt: skip
+        self.place, self.limits = place, limits
+        self._seen: dict[str, tuple[int, float]] = {}
+        self._counts_flushes = False
+
+    # Evidence: how many I/Os of each kind the device has completed, and when that number last changed.
+
+    def begin(self) -> None:
+        self._take(time.monotonic())
+
+    def look(self, now: float) -> None:
+        if not self._seen and self.record:
+            for kind, text in self.record.read(guard.EVIDENCE).items():
+                count, _, at = text.partition(" ")
+                self._seen[kind] = (int(count), float(at))
+            self._counts_flushes = self._seen.get(FLUSH, (0, 0.0))[0] > 0
+        self._take(now)
+
+    def _take(self, now: float) -> None:
+        counters = block.counters(self.place.device) if self.place.device else None
+        if not counters or not self.record:
+            return
+        current = {READ: counters.reads, WRITE: counters.writes, FLUSH: counters.flushes}
+        changed = {kind: (count, now) for kind, count in current.items() if self._seen.get(kind, (-1, 0.0))[0] != count}
+        if changed:
+            self._seen.update(changed)
+            self.record.write(guard.EVIDENCE, {kind: f"{count} {at:.3f}" for kind, (count, at) in self._seen.items()})
+        self._counts_flushes = self._seen[FLUSH][0] > 0
+
+    def last_progress(self, kind: str) -> float:
+        """Return when the device last completed an I/O of this kind, 0 where that is not known.
+
+        Flushes count apart from writes: a device may take writes into its cache and never get them out.  A device that counts no
+        flushes (bio-based device-mapper) is judged by its writes.
+        """
+        if kind == FLUSH and not self._counts_flushes:
+            kind = WRITE
+        return self._seen.get(kind, (0, 0.0))[1]
+
+    # Judgement.
+
+    def judge(self, now: float) -> Error | None:
+        assert self.child
+        age = now - self.child.step_since
+        cut = age >= CUT_SECONDS and bool(self.place.device) and block.cut(self.place.device)
+        if age < self.limits.hung and not cut:
+            return None
+        about = guard.process(self.child.pid)
+        if about is None:
+            return None
+        if about[0] != "D":
+            return Ailing(f"overloaded: the storage check of {self.place.where()} has had no chance to run for {age:.1f} s", self.place)
+        kind = self.kind
+        if waits_for_thaw(self.child.pid):
+            return self._frozen(age)
+        quiet = now - max(self.last_progress(kind), self.child.since)
+        if quiet < self.limits.hung - QUIET_MARGIN and not cut:
+            return self._slow(age, kind)
+        cause = ", no path is running" if cut else ", 0 I/O completed" if self._seen else ""
+        return StorageHung(f"storage hang: {kind} of {self.place.where()} unanswered for {age:.1f} s{cause}", self.place, self.child.pid, age)
+
+    @property
+    def kind(self) -> str:
+        step = self.child.step if self.child else ""
+        return step if step in (READ, WRITE, FLUSH) else READ
+
+    def _frozen(self, age: float) -> Error:
+        if age < self.limits.freeze_max:
+            return Ailing(f"file system frozen for {age:.0f} s (fsfreeze of a backup?): {self.place.where()}", self.place)
+        return StorageHung(f"storage hang: file system frozen for {age:.0f} s (limit {self.limits.freeze_max:.0f} s), thaw it with "
+                           f"fsfreeze -u: {self.place.where()}", self.place, self.child.pid if self.child else 0, age)  # fmt: skip
+
+    def _slow(self, age: float, kind: str) -> Error:
+        where = self.place.where()
+        if not self.limits.slow_max or age < self.limits.slow_max:
+            return Ailing(f"storage slow: {kind} of {where} unanswered for {age:.1f} s while other I/O completes", self.place)
+        return StorageHung(f"storage hang: {kind} of {where} unanswered for {age:.0f} s (limit {self.limits.slow_max:.0f} s) "
+                           "though other I/O completes", self.place, self.child.pid if self.child else 0, age)  # fmt: skip
+
+    def trouble(self) -> Trouble | None:
+        """Return what is wrong with the place, None where it is healthy."""
+        error = self.error
+        if error is None:
+            return self._answered()
+        if isinstance(error, Trouble):
+            return error
+        if isinstance(error, guard.Unanswered):
+            text = f"{self.kind} of {self.place.where()} unanswered for {error.seconds:.1f} s (limit {self.limits.hung:.0f} s), judged by the next monitor"
+            return NotYet(f"storage not answering yet: {text}", self.place)
+        if isinstance(error, OSError):
+            return (Missing if error.errno in (errno.ENOENT, errno.ENOTDIR) else StorageError)(describe_error(error, self.place), self.place)
+        if isinstance(error, guard.CannotRecord):
+            return Ailing(f"storage not checked: {error}", self.place)
+        return Ailing(f"storage check of {self.place.where()} did not end: {error}", self.place)
+
+    def _answered(self) -> Trouble | None:
+        found = self.value
+        if found["full"]:
+            return Ailing(f"file system full: {found['free']} B free at {self.place.where()}, what is written already still answers", self.place)
+        kind, seconds = max(((kind, found[kind]) for kind in (READ, WRITE, FLUSH)), key=lambda pair: pair[1])
+        if self.limits.slow and seconds >= self.limits.slow:
+            return Ailing(f"storage slow: {kind} of {self.place.where()} took {seconds:.1f} s", self.place)
+        return None
+
+
+def describe_error(error: OSError, place: Place) -> str:
+    name = errno.errorcode.get(error.errno or 0, str(error.errno))
+    if error.errno == errno.EROFS:
+        return f"read-only file system: {place.where()} (EROFS)"
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        return f"{place.label} {place.path} is not there; is the file system mounted?"
+    step = f"{error.filename} of " if error.filename in (READ, WRITE, FLUSH) else ""
+    return f"I/O error: {step}{place.where()}: {name} {error.strerror}"
+
+
+def waits_for_thaw(pid: int) -> bool:
+    """Return whether a process sleeps at the gate of a frozen file system (fs/super.c, sb_start_write waits there)."""
+    return "percpu_rwsem" in block.read("/proc", str(pid), "wchan") or "percpu_down_read" in block.read("/proc", str(pid), "wchan")
+
+
+# What follows runs in the guarded child.
+
+
+def exercise(path: str, write: bool, look: Callable[[str], dict[str, Any]] | None = None) -> dict[str, Any]:
+    """Read from the storage under a directory, write to it, flush, and read back, each past the page cache.
+
+    Reads come first: where nothing answers, no write is left under way that could land after another node has taken over.
+    Returns the seconds of each kind of I/O, whether the file system is full, and what `look` told.  Raises OSError whose
+    filename is the kind of I/O that failed.
+    """
+    times = {READ: 0.0, WRITE: 0.0, FLUSH: 0.0}
+    buffer = mmap.mmap(-1, SIZE)
+
+    def timed(kind: str, work: Callable[[], Any]) -> Any:
+        guard.step(kind, writes=kind != READ)
+        began = time.monotonic()
+        try:
+            return work()
+        except OSError as error:
+            missing = error.errno in (errno.ENOENT, errno.ENOTDIR)
+            raise OSError(error.errno, error.strerror, path if missing else kind) from None
+        finally:
+            times[kind] = max(times[kind], time.monotonic() - began)
+
+    device = timed(READ, lambda: os.stat(path).st_dev)
+    timed(READ, lambda: read_something(path, buffer))
+    told = timed(READ, lambda: look(path)) if look else {}
+    full = write_something(path, buffer, timed) if write else False
+    room = os.statvfs(path)
+    return {**times, "full": full or (write and room.f_bavail == 0), "free": room.f_bavail * room.f_frsize,
+            "device": block.number(device), "told": told}  # fmt: skip
+
+
+def read_something(path: str, buffer: mmap.mmap) -> None:
+    """Read a block of a file in the directory from the disk."""
+    found = some_file(path, 3)
+    if found:
+        descriptor = open_direct(found, os.O_RDONLY | os.O_NOFOLLOW)
+        try:
+            # The last block: of a WAL segment made in advance it is one that nobody has dirty pages of.
+            end = max(0, os.fstat(descriptor).st_size - 1) // SIZE * SIZE
+            os.preadv(descriptor, [buffer], end)
+        finally:
+            os.close(descriptor)
+
+
+def some_file(path: str, depth: int) -> str:
+    """Return a file that the server rarely writes: PG_VERSION, or the last by name of those in reach."""
+    likely = f"{path}/PG_VERSION"
+    if os.path.isfile(likely):
+        return likely
+    with os.scandir(path) as entries:
+        sorted_entries = sorted(entries, key=lambda entry: entry.name, reverse=True)
+    for entry in sorted_entries:
+        if entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_size:
+            return entry.path
+    for entry in sorted_entries:
+        if depth and entry.is_dir(follow_symlinks=False):
+            found = some_file(entry.path, depth - 1)
+            if found:
+                return found
+    return ""
+
+
+def write_something(path: str, buffer: mmap.mmap, timed: Callable[[str, Callable[[], Any]], Any]) -> bool:
+    """Write a block to a file without a name, flush it and read it back; return whether the file system is full."""
+    try:
+        descriptor = timed(WRITE, lambda: open_unnamed(path))
+    except OSError as error:
+        if error.errno not in NO_SPACE:
+            raise
+        timed(FLUSH, lambda: flush_directory(path))
+        return True
+    try:
+        timed(WRITE, lambda: os.pwritev(descriptor, [buffer], 0))
+    except OSError as error:
+        if error.errno not in NO_SPACE:
+            raise
+        # The file's own creation is in the journal: flushing it reaches the disk though no block is free.
+        timed(FLUSH, lambda: os.fsync(descriptor))
+        return True
+    else:
+        timed(FLUSH, lambda: os.fsync(descriptor))
+        timed(READ, lambda: os.preadv(descriptor, [buffer], 0))
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def open_direct(path: str, flags: int) -> int:
+    """Open past the page cache, or, where a file system has no direct I/O (ZFS of old), without what it has cached."""
+    try:
+        return os.open(path, flags | os.O_DIRECT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+    descriptor = os.open(path, flags | os.O_DSYNC | os.O_CLOEXEC, 0o600)
+    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    return descriptor
+
+
+def open_unnamed(path: str) -> int:
+    try:
+        return open_direct(path, os.O_RDWR | os.O_TMPFILE)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR):
+            raise
+    name = f"{path}/{NAMED_FILE}.{os.getpid()}"
+    descriptor = open_direct(name, os.O_RDWR | os.O_CREAT)
+    os.unlink(name)
+    return descriptor
+
+
+def flush_directory(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

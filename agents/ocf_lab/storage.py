@@ -1,0 +1,161 @@
+"""The storage of a resource: the places to watch, what they were found on, and what is known of I/O that hangs there."""
+
+from __future__ import annotations
+
+import time
+
+from ocf_py import guard
+from ocf_py.outcomes import CannotRecord
+
+from . import block, probe
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from ocf_py.agent import Agent
+    from ocf_py.deadline import Deadline
+
+PLACE = "place."  # In the instance's memory: label, path and device of each place.
+WRITER_SECONDS = 2.0
+
+
+class Settings:
+    """The administrator's parameters: times in seconds, `io_timeout` None for the automatic one, `mode` write, read or none."""
+
+    __slots__ = ("freeze_max", "io_slow", "io_slow_max", "io_timeout", "mode")
+
+    def __init__(self, io_timeout: float | None, io_slow: float, io_slow_max: float, freeze_max: float, mode: str) -> None:
+        self.io_timeout, self.io_slow, self.io_slow_max = io_timeout, io_slow, io_slow_max
+        self.freeze_max, self.mode = freeze_max, mode
+
+
+class Storage:
+    """Watches the directory `path`, called `label`, and whatever `look` finds to belong to it.
+
+    `look(path)` runs in the guarded child and returns a dictionary whose "places" are pairs of label and path.
+    """
+
+    def __init__(self, agent: Agent, label: str, path: str, settings: Settings, look: Callable[[str], dict[str, Any]]) -> None:
+        self.agent, self.label, self.path, self.settings, self.look = agent, label, path, settings, look
+
+    def places(self) -> list[probe.Place]:
+        """Return the places as they were last known, the main directory first."""
+        known = [probe.Place(*text.split("\t")) for _, text in sorted(self.agent.memory.section(PLACE).items())]
+        return known if known and known[0].path == self.path else [probe.Place(self.label, self.path)]
+
+    def devices(self) -> list[str]:
+        return list(dict.fromkeys(place.device for place in self.places() if place.device))
+
+    def limits(self) -> probe.Limits:
+        given = self.settings
+        hung = given.io_timeout
+        if hung is None:
+            queueing = float(self.agent.memory.get("queueing") or 0)
+            hung = max((block.automatic_io_timeout(device, queueing) for device in self.devices()), default=block.DEFAULT_IO_TIMEOUT)
+        return probe.Limits(hung, given.io_slow, given.io_slow_max and max(given.io_slow_max, hung), given.freeze_max)
+
+    # Looking.
+
+    def check(self, user: guard.Account, within: Deadline | None = None) -> tuple[list[probe.Trouble], dict[str, Any]]:
+        """Probe every device once, all side by side; return the troubles, the worst first, and what `look` told.
+
+        A place that turns up, such as a new tablespace, is probed in the same go.
+        """
+        places, probed = self.places(), set()
+        troubles: list[probe.Trouble] = []
+        told: dict[str, Any] = {}
+        waiting = places
+        while waiting:
+            probes = self.probes(waiting, user, probed)
+            self.agent.guards.run(*probes, deadline=within)
+            for one in probes:
+                told = self.learn(one, troubles) or told
+            found = [(self.label, self.path), *told["places"]] if told else [(place.label, place.path) for place in places]
+            waiting = [probe.Place(label, path) for label, path in found if path not in {place.path for place in places}]
+            places = [place for place in places if (place.label, place.path) in found] + waiting
+        self.remember(places)
+        return sorted(troubles, key=severity), told
+
+    def probes(self, places: list[probe.Place], user: guard.Account | None, probed: set[str]) -> list[probe.Probe]:
+        """Return a probe for each device among the places, and for each place whose device is not known yet."""
+        limits = self.limits()
+        found = []
+        for place in places:
+            if (place.device or place.path) not in probed:
+                probed.add(place.device or place.path)
+                look = self.look if place.path == self.path else None
+                found.append(probe.Probe(place, limits, user, self.settings.mode == "write", look))
+        return found
+
+    def learn(self, one: probe.Probe, troubles: list[probe.Trouble]) -> dict[str, Any]:
+        """Take what a probe brought: its trouble, its device, and what `look` told."""
+        trouble = one.trouble()
+        told: dict[str, Any] = {}
+        if one.error is None:
+            told = one.value["told"]
+            if one.place.device not in ("", one.value["device"]):
+                trouble = moved(one.place, one.value["device"])
+            else:
+                one.place.device = one.value["device"]
+        if trouble:
+            troubles.append(trouble)
+        return told
+
+    def remember(self, places: list[probe.Place]) -> None:
+        facts: dict[str, str | None] = dict.fromkeys(name for name in self.agent.memory if name.startswith(PLACE))
+        facts.update({f"{PLACE}{n:03}": "\t".join((place.label, place.path, place.device)) for n, place in enumerate(places)})
+        try:
+            self.agent.memory.update(**facts)
+        except CannotRecord as error:
+            self.agent.log.warning(str(error))
+
+    # Knowing.
+
+    def children(self) -> list[guard.Child]:
+        """Return the living children, of any resource of this node, that are at work for this instance or on its devices."""
+        devices = set(self.devices())
+        own = self.agent.guards.folder.rpartition("/")[2]
+        found = guard.left_behind(self.agent.environment.rsctmp)
+        return [child for child in found if child.instance == own or child.facts.get("device") in devices]
+
+    def stuck(self) -> str:
+        """Return what another resource's check of these devices has found to hang, "" where nothing is known."""
+        limit = self.limits().hung
+        for child in self.children():
+            age = time.monotonic() - child.step_since
+            about = guard.process(child.pid)
+            if about and about[0] == "D" and age >= limit and child.facts.get("device") and not probe.waits_for_thaw(child.pid):
+                where = block.way_down(child.facts["device"])
+                return f"storage hang: {child.step or 'I/O'} on {where} unanswered for {age:.1f} s (process {child.pid} of {child.instance})"
+        return ""
+
+    def writers(self) -> list[guard.Child]:
+        """End the children that may still write, and return those that cannot be ended."""
+        wait = self.agent.deadline.at_most(WRITER_SECONDS)
+        while True:
+            left = [child for child in self.children() if child.writes]
+            for child in left:
+                child.end()
+            if not left or not wait.left():
+                return left
+            time.sleep(0.05)
+
+    def settled(self) -> bool:
+        """Wait until no I/O is in flight on the devices and what they stand on; return whether that came about."""
+        wait = self.agent.deadline.at_most(WRITER_SECONDS)
+        while any(block.in_flight(device) for device in self.devices()):
+            if not wait.left():
+                return False
+            time.sleep(0.05)
+        return True
+
+
+def severity(trouble: probe.Trouble) -> tuple[bool, bool]:
+    return not trouble.fails, not isinstance(trouble, probe.StorageHung)
+
+
+def moved(place: probe.Place, device: str) -> probe.Trouble:
+    text = f"{place.label} {place.path} is on {block.name(device)} now and was on {block.name(place.device)}: was the file system unmounted?"
+    return probe.StorageError(text, place)
