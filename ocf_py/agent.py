@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from . import actions, commands, guard, state
-from .outcomes import Error
+from . import actions, guard, state
+from .commands import PATH, Finished, Runner
 from .parameters import Parameter
 
 TYPE_CHECKING = False
@@ -46,8 +46,8 @@ class Agent:
         # What this instance remembers on this node until the next boot.
         self.memory = state.Memory(f"{folder}/state")
         self.guards = guard.Guards(folder, deadline)
-        world = {"PATH": commands.PATH, **environment.inherited}
-        self._runner = commands.Runner(folder, deadline, world, log.trace)
+        world = {"PATH": PATH, **environment.inherited}
+        self._runner = Runner(folder, deadline, world, log.trace)
 
     # What an author writes.
 
@@ -93,7 +93,7 @@ class Agent:
         wanted = int(asked) if asked.isascii() and asked.isdigit() else 0
         return max((level for level in actions.LEVELS if level <= wanted), default=0)
 
-    def run(self, *argv: str, **options: Any) -> commands.Finished:
+    def run(self, *argv: str, **options: Any) -> Finished:
         """Run a program; see commands.Runner.run."""
         return self._runner.run(*argv, **options)
 
@@ -168,5 +168,3 @@ def check(cls: type[Agent]) -> None:
     if wrong:
         raise TypeError(f"{cls.__name__}: {'; '.join(wrong)}")
 
-
-__all__ = ["Agent", "Error"]

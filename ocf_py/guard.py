@@ -449,7 +449,7 @@ def work(call: Call, record: Record, answer: int, release: int) -> None:
 
 
 def default_signals() -> None:
-    import _signal
+    import _signal  # type: ignore[import-not-found]  # The C module has no stubs.
 
     for number in (SIGTERM, 2, 13):
         _signal.signal(number, _signal.SIG_DFL)
@@ -462,7 +462,7 @@ def attempt(call: Call) -> tuple[str, Any]:
         return "OSError", (error.errno, error.strerror, os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else None)
     except Error as error:
         return type(error).__name__, str(error)
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001  Whatever it is, the parent is told.
         return "Exception", f"internal error: {described(error)}"
 
 

@@ -53,7 +53,7 @@ def main(cls: type[Agent]) -> None:
 
 def interruptible() -> None:
     """Turn SIGTERM into an exception, so that children are ended and a reason is given."""
-    import _signal
+    import _signal  # type: ignore[import-not-found]  # The C module has no stubs.
 
     def interrupt(number: int, frame: object) -> None:
         raise Interrupted(f"interrupted by signal {number}")
@@ -74,10 +74,10 @@ def run(cls: type[Agent], argv: list[str], environ: Mapping[str, str]) -> int:
             code, reason = perform(cls, action, environment, journal)
         except Error as error:
             code, reason = error.code, str(error)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  A bug of the agent is an outcome too.
             reason = f"internal error: {guard.described(error)}"
             log_traceback(journal, error)
-    except BaseException as error:  # A second signal while the first was handled.
+    except BaseException as error:  # noqa: BLE001  A second signal while the first was handled.
         reason = str(error) or type(error).__name__
     tell(environment, journal, code, reason)
     return code
@@ -193,13 +193,13 @@ class Lifecycle:
             return state
         role = "Promoted" if state.promoted else "Unpromoted"
         for declared in self.agent.actions:
-            if declared.is_monitor and declared.method != "observe" and declared.level <= self.agent.check_level:
-                if declared.role in ("", role):
-                    found = getattr(self.agent, declared.method)()
-                    if isinstance(found, State) and found.reason:
-                        state = state.degraded(found.reason)
-                    elif isinstance(found, State) and not found.active:
-                        return found
+            applies = declared.is_monitor and declared.level <= self.agent.check_level and declared.role in ("", role)
+            if applies and declared.method != "observe":
+                found = getattr(self.agent, declared.method)()
+                if isinstance(found, State) and found.reason:
+                    state = state.degraded(found.reason)
+                elif isinstance(found, State) and not found.active:
+                    return found
         return state
 
     # Actions that change.
@@ -261,7 +261,7 @@ class Lifecycle:
         """Tell the agent; whatever comes of it, Pacemaker takes only success (agents.rst)."""
         try:
             self.agent.notify()  # type: ignore[attr-defined]
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  Its failure has no code to be told by.
             self.agent.log.error(f"notify: {error if isinstance(error, Error) else guard.described(error)}")
 
     def migrate_to(self) -> None:

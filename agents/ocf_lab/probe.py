@@ -11,7 +11,7 @@ import os
 import time
 
 from ocf_py import guard
-from ocf_py.outcomes import Error, Hung
+from ocf_py.outcomes import CannotRecord, Error, Hung, Unanswered
 
 from . import block
 
@@ -185,12 +185,12 @@ class Probe(guard.Call):
             return self._answered()
         if isinstance(error, Trouble):
             return error
-        if isinstance(error, guard.Unanswered):
+        if isinstance(error, Unanswered):
             text = f"{self.kind} of {self.place.where()} unanswered for {error.seconds:.1f} s (limit {self.limits.hung:.0f} s), judged by the next monitor"
             return NotYet(f"storage not answering yet: {text}", self.place)
         if isinstance(error, OSError):
             return (Missing if error.errno in (errno.ENOENT, errno.ENOTDIR) else StorageError)(describe_error(error, self.place), self.place)
-        if isinstance(error, guard.CannotRecord):
+        if isinstance(error, CannotRecord):
             return Ailing(f"storage not checked: {error}", self.place)
         return Ailing(f"storage check of {self.place.where()} did not end: {error}", self.place)
 

@@ -63,7 +63,8 @@ class Storage:
 
         A place that turns up, such as a new tablespace, is probed in the same go.
         """
-        places, probed = self.places(), set()
+        places = self.places()
+        probed: set[str] = set()
         troubles: list[probe.Trouble] = []
         told: dict[str, Any] = {}
         waiting = places
