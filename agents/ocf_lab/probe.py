@@ -150,7 +150,7 @@ class Probe(guard.Call):
         if about is None:
             return None
         if about[0] != "D":
-            return Ailing(f"overloaded: the storage check of {self.place.where()} has had no chance to run for {age:.1f} s", self.place)
+            return Ailing(f"overloaded: the storage check had no chance to run for {age:.1f} s: {self.place.where()}", self.place)
         kind = self.kind
         if waits_for_thaw(self.child.pid):
             return self._frozen(age)
@@ -158,7 +158,7 @@ class Probe(guard.Call):
         if quiet < self.limits.hung - QUIET_MARGIN and not cut:
             return self._slow(age, kind)
         cause = ", no path is running" if cut else ", 0 I/O completed" if self._seen else ""
-        return StorageHung(f"storage hang: {kind} of {self.place.where()} unanswered for {age:.1f} s{cause}", self.place, self.child.pid, age)
+        return StorageHung(f"storage hang: {kind} unanswered for {age:.1f} s{cause}: {self.place.where()}", self.place, self.child.pid, age)
 
     @property
     def kind(self) -> str:
@@ -168,15 +168,15 @@ class Probe(guard.Call):
     def _frozen(self, age: float) -> Error:
         if age < self.limits.freeze_max:
             return Ailing(f"file system frozen for {age:.0f} s (fsfreeze of a backup?): {self.place.where()}", self.place)
-        return StorageHung(f"storage hang: file system frozen for {age:.0f} s (limit {self.limits.freeze_max:.0f} s), thaw it with "
-                           f"fsfreeze -u: {self.place.where()}", self.place, self.child.pid if self.child else 0, age)  # fmt: skip
+        text = f"storage hang: file system frozen for {age:.0f} s (limit {self.limits.freeze_max:.0f} s), fsfreeze -u thaws it"
+        return StorageHung(f"{text}: {self.place.where()}", self.place, self.child.pid if self.child else 0, age)
 
     def _slow(self, age: float, kind: str) -> Error:
         where = self.place.where()
         if not self.limits.slow_max or age < self.limits.slow_max:
-            return Ailing(f"storage slow: {kind} of {where} unanswered for {age:.1f} s while other I/O completes", self.place)
-        return StorageHung(f"storage hang: {kind} of {where} unanswered for {age:.0f} s (limit {self.limits.slow_max:.0f} s) "
-                           "though other I/O completes", self.place, self.child.pid if self.child else 0, age)  # fmt: skip
+            return Ailing(f"storage slow: {kind} unanswered for {age:.1f} s while other I/O completes: {where}", self.place)
+        text = f"storage hang: {kind} unanswered for {age:.0f} s (limit {self.limits.slow_max:.0f} s) though other I/O completes"
+        return StorageHung(f"{text}: {where}", self.place, self.child.pid if self.child else 0, age)
 
     def trouble(self) -> Trouble | None:
         """Return what is wrong with the place, None where it is healthy."""
@@ -186,21 +186,21 @@ class Probe(guard.Call):
         if isinstance(error, Trouble):
             return error
         if isinstance(error, Unanswered):
-            text = f"{self.kind} of {self.place.where()} unanswered for {error.seconds:.1f} s (limit {self.limits.hung:.0f} s), judged by the next monitor"
-            return NotYet(f"storage not answering yet: {text}", self.place)
+            text = f"{self.kind} unanswered for {error.seconds:.1f} s (limit {self.limits.hung:.0f} s), the next monitor judges"
+            return NotYet(f"storage not answering yet: {text}: {self.place.where()}", self.place)
         if isinstance(error, OSError):
             return (Missing if error.errno in (errno.ENOENT, errno.ENOTDIR) else StorageError)(describe_error(error, self.place), self.place)
         if isinstance(error, CannotRecord):
             return Ailing(f"storage not checked: {error}", self.place)
-        return Ailing(f"storage check of {self.place.where()} did not end: {error}", self.place)
+        return Ailing(f"storage check did not end: {error}: {self.place.where()}", self.place)
 
     def _answered(self) -> Trouble | None:
         found = self.value
         if found["full"]:
-            return Ailing(f"file system full: {found['free']} B free at {self.place.where()}, what is written already still answers", self.place)
+            return Ailing(f"file system full: {found['free']} B free, the disk still answers: {self.place.where()}", self.place)
         kind, seconds = max(((kind, found[kind]) for kind in (READ, WRITE, FLUSH)), key=lambda pair: pair[1])
         if self.limits.slow and seconds >= self.limits.slow:
-            return Ailing(f"storage slow: {kind} of {self.place.where()} took {seconds:.1f} s", self.place)
+            return Ailing(f"storage slow: {kind} took {seconds:.1f} s: {self.place.where()}", self.place)
         return None
 
 
@@ -210,8 +210,8 @@ def describe_error(error: OSError, place: Place) -> str:
         return f"read-only file system: {place.where()} (EROFS)"
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
         return f"{place.label} {place.path} is not there; is the file system mounted?"
-    step = f"{error.filename} of " if error.filename in (READ, WRITE, FLUSH) else ""
-    return f"I/O error: {step}{place.where()}: {name} {error.strerror}"
+    step = f"{error.filename}: " if error.filename in (READ, WRITE, FLUSH) else ""
+    return f"I/O error: {step}{name} {error.strerror}: {place.where()}"
 
 
 def waits_for_thaw(pid: int) -> bool:

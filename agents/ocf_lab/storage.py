@@ -129,7 +129,7 @@ class Storage:
             about = guard.process(child.pid)
             if about and about[0] == "D" and age >= limit and child.facts.get("device") and not probe.waits_for_thaw(child.pid):
                 where = block.way_down(child.facts["device"])
-                return f"storage hang: {child.step or 'I/O'} on {where} unanswered for {age:.1f} s (process {child.pid} of {child.instance})"
+                return f"storage hang: {child.step or 'I/O'} unanswered for {age:.1f} s (process {child.pid} of {child.instance}): {where}"
         return ""
 
     def writers(self) -> list[guard.Child]:
