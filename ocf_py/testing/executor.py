@@ -31,8 +31,6 @@ REASON_KEPT = 128
 OUTPUT_KEPT = 10 * 1024 * 1024
 # How long Pacemaker waits after its SIGKILL before it reports a process that will not die.
 KILL_GRACE = 5.0
-# Processes of an action that are about to end when its main process has ended get this long.
-SETTLE = 0.5
 RSCTMP = "/run/resource-agents"
 CORES = "/var/lib/pacemaker/cores"
 
@@ -45,7 +43,8 @@ class Result:
 
     `code` and `reason` are what Pacemaker makes of it (an unknown exit status becomes 1, a killed agent's reason is replaced),
     `status` is the raw exit status, negative for a signal.  `left` are the processes of the action's group that outlived it,
-    or hold its output.  `may_log` says that lines on stderr are in order: the agent was given no other log, or was asked to trace.
+    or hold its output.  `may_log` says that lines on stderr are in order: the agent was given no other log, or was asked to trace, which
+    `traced` tells.
     """
 
     action: str
@@ -61,6 +60,7 @@ class Result:
     interval: float = 0.0
     level: int | None = None
     may_log: bool = False
+    traced: bool = False
     left: tuple[Process, ...] = ()
     log: tuple[str, ...] = ()
 
@@ -128,7 +128,8 @@ class Call:
         self.action, self.timeout, self.interval, self.level = action, timeout, interval, level
         self._kill_after, self._kill_group, self._logs = kill_after, kill_group, logs
         silent = action in ("validate-all", "meta-data") or "HA_LOGFACILITY" in environment
-        self._may_log = "OCF_TRACE_RA" in environment or not silent
+        self._traced = "OCF_TRACE_RA" in environment
+        self._may_log = self._traced or not silent
         self._error: OSError | None = None
         for log in logs:
             log.read()
@@ -146,8 +147,17 @@ class Call:
         """
         if self._process is None:
             return self._not_executed()
+        try:
+            return self._finished(self._process)
+        except BaseException:
+            # A test that is interrupted leaves no action under way.
+            self._kill()
+            processes.reap(self._process)
+            raise
+
+    def _finished(self, process: subprocess.Popen[bytes]) -> Result:
         timed_out = killed = False
-        with contextlib.closing(PipeReader(self._process)) as reader:
+        with contextlib.closing(PipeReader(process)) as reader:
             limit = self.timeout if self._kill_after is None else min(self.timeout, self._kill_after)
             if not reader.until_exit(self.began + limit):
                 timed_out, killed = limit == self.timeout, limit != self.timeout
@@ -155,16 +165,16 @@ class Call:
                 reader.until_exit(time.monotonic() + KILL_GRACE)
             seconds = time.monotonic() - self.began
             stdout, stderr = reader.texts()
-        status = processes.reap(self._process)
-        holding = [os.fstat(pipe.fileno()).st_ino for pipe in (self._process.stdout, self._process.stderr) if pipe]
-        left = processes.settled(self.pid, SETTLE, holding)
-        for pipe in (self._process.stdout, self._process.stderr):
+        status = processes.reap(process)
+        holding = [os.fstat(pipe.fileno()).st_ino for pipe in (process.stdout, process.stderr) if pipe]
+        left = processes.settled(self.pid, holding)
+        for pipe in (process.stdout, process.stderr):
             if pipe:
                 pipe.close()
         code, reason = self._judge(status, stderr, timed_out)
         return Result(
             self.action, code, reason, stdout, stderr, seconds, timed_out, killed, status, self.timeout, self.interval, self.level,
-            self._may_log, left, tuple(line for log in self._logs for line in log.read()),
+            self._may_log, self._traced, left, tuple(line for log in self._logs for line in log.read()),
         )  # fmt: skip
 
     def _kill(self) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 PR_SET_CHILD_SUBREAPER = 36
 ENDED = "ZX"
+RESTING, MOVING = 0.3, 2.0
 
 
 @dataclass(frozen=True)
@@ -77,12 +78,14 @@ def of_group(group: int, pipes: Collection[int] = ()) -> tuple[Process, ...]:
     return tuple(process for process in listed(pipes) if process.pid != me and (process.group == group or process.holds_output))
 
 
-def settled(group: int, seconds: float, pipes: Collection[int]) -> tuple[Process, ...]:
-    """Return who is left in a group once those that are just ending have had their time."""
-    until = time.monotonic() + seconds
+def settled(group: int, pipes: Collection[int]) -> tuple[Process, ...]:
+    """Return who is left in a group once those that are just ending, or leaving it, have had their time."""
+    began = time.monotonic()
     while True:
         left = of_group(group, pipes)
-        if all(process.stuck for process in left) or time.monotonic() > until:
+        # One that is about to end or to become another program is runnable, and on a busy machine stays so for a while.
+        patience = MOVING if any(process.state == "R" for process in left) else RESTING
+        if all(process.stuck for process in left) or time.monotonic() - began > patience:
             return left
         time.sleep(0.02)
 

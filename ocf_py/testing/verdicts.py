@@ -31,7 +31,7 @@ LEGAL = {
     "migrate_from": FAILURES | {0, 3, 7},
     "recover": FAILURES | {0, 3},
     "notify": frozenset({0, 3}),
-    "meta-data": frozenset({0}),
+    "meta-data": FAILURES | {0, 3},
     "usage": frozenset({0, 3}),
     "help": frozenset({0, 3}),
 }
@@ -95,12 +95,13 @@ def failed(result: Result) -> bool:
 
 
 def reason(result: Result) -> Iterator[Problem]:
-    reasons = result.reasons
+    # The trace of a shell agent shows the prefix wherever the agent mentions it.
+    reasons = [result.reason] if result.traced and result.reason else [] if result.traced else result.reasons
     if failed(result) and not result.reason.strip():
         yield Problem("reason missing", f"{result.action} answered {result.code} without an exit reason")
     # A recurring monitor that finds the resource gone may say how it knows; a probe's 7 is good news.
     silent = result.code in (0, 8) or (result.code == 7 and not result.interval)
-    if silent and reasons:
+    if silent and reasons and not result.traced:
         yield Problem("reason without failure", f"{result.action} answered {result.code} with the exit reason {reasons[-1]!r}")
     if len(reasons) > 1:
         yield Problem("several reasons", f"{len(reasons)} exit reasons, of which Pacemaker keeps the last: {reasons}")
