@@ -1,0 +1,282 @@
+"""pgsql-storage when the server itself is in trouble: silent, recovering, crowded, locked, crashed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.agents.conftest import PATIENCE, Guarded, MakeGuarded
+from tests.postgres import OWNER, ended
+
+
+@pytest.mark.parametrize("level", [0, 10])
+def test_a_stopped_postmaster_fails_at_the_second_look(guarded: MakeGuarded, level: int) -> None:
+    one = guarded().started()
+    postmaster = one.database.postmaster()
+    os.kill(postmaster, signal.SIGSTOP)
+    try:
+        first = one.node.monitor(level=level)
+        assert (first.code, "stopped by a signal" in first.reason) == (190, True), str(first)
+        second = one.node.monitor(level=level)
+        assert (second.code, "stopped by a signal" in second.reason) == (1, True), str(second)
+    finally:
+        os.kill(postmaster, signal.SIGCONT)
+    assert one.node.monitor(level=level).code == 0
+    os.kill(postmaster, signal.SIGSTOP)
+    assert one.node.monitor(level=level).code == 190, "what was silent before does not count"
+    os.kill(postmaster, signal.SIGCONT)
+
+
+def test_a_stopped_postmaster_is_stopped_all_the_same(guarded: MakeGuarded) -> None:
+    one = guarded(stop_escalate="2").started()
+    os.kill(one.database.postmaster(), signal.SIGSTOP)
+    result = one.node.stop()
+    assert result.code == 0, str(result)
+    assert one.database.processes() == []
+
+
+def test_a_shutdown_by_somebody_else(guarded: MakeGuarded) -> None:
+    """A smart shutdown waits for its clients: the server is neither gone nor of use."""
+    one = guarded().started()
+    with one.database.connect():
+        os.kill(one.database.postmaster(), signal.SIGTERM)
+        time.sleep(0.5)
+        assert one.node.monitor().code == 190
+        result = one.node.monitor()
+        assert (result.code, "shutting down" in result.reason) == (1, True), str(result)
+        assert one.node.stop().code == 0
+
+
+def test_no_slot_is_free(guarded: MakeGuarded) -> None:
+    one = guarded(settings="max_connections = 6\nsuperuser_reserved_connections = 0\n").started()
+    with ExitStack() as stack:
+        with pytest.raises(psycopg.OperationalError):
+            for _ in range(12):
+                stack.enter_context(one.database.connect())
+        result = one.node.monitor(level=10)
+        assert (result.code, "no connection slot is free" in result.reason) == (190, True), str(result)
+        assert one.node.monitor().code == 0
+    time.sleep(0.5)
+    assert one.node.monitor(level=10).code == 0
+
+
+@pytest.mark.parametrize("choice, code", [("ok", 0), ("degraded", 190), ("fail", 1)])
+def test_a_wrong_password(guarded: MakeGuarded, choice: str, code: int) -> None:
+    settings = "password_encryption = 'scram-sha-256'\n"
+    one = guarded(auth="scram-sha-256", password="right", settings=settings, monitor_password="wrong-one", on_auth_error=choice)
+    one.started()
+    result = one.node.monitor(level=10)
+    assert result.code == code, str(result)
+    assert "wrong-one" not in result.reason
+    if choice == "degraded":
+        assert "login rejected" in result.reason
+        validated = one.node.validate(level=10)
+        assert (validated.code, "login rejected" in validated.reason) == (2, True), str(validated)
+
+
+@pytest.mark.parametrize("wrong", [{"pgdb": "nowhere"}, {"monitor_user": "nobody_here"}])
+def test_a_database_or_user_that_is_not_there(guarded: MakeGuarded, wrong: dict[str, str]) -> None:
+    one = guarded(**wrong).started()
+    result = one.node.monitor(level=10)
+    assert (result.code, "login rejected" in result.reason) == (190, True), str(result)
+
+
+def test_the_administrators_query_decides(guarded: MakeGuarded) -> None:
+    one = guarded(monitor_sql="select count(*) from heroes").started()
+    result = one.node.monitor(level=10)
+    assert (result.code, "heroes" in result.reason) == (1, True), str(result)
+    one.database.execute("CREATE TABLE heroes (name text)")
+    assert one.node.monitor(level=10).code == 0
+    assert one.node.monitor(level=20).code == 0
+
+
+def test_a_slow_query_is_degraded(guarded: MakeGuarded) -> None:
+    one = guarded(monitor_sql="select pg_sleep(1.5)").started()
+    result = one.node.monitor(level=10)
+    assert (result.code, "database slow: query took" in result.reason) == (190, True), str(result)
+
+
+def test_without_the_driver_the_sql_checks_are_skipped(guarded: MakeGuarded) -> None:
+    one = guarded().started()
+    (shown,) = Path("/usr/local/lib").glob("python3.*/dist-packages/agents.pth")
+    text = shown.read_text()
+    shown.unlink()
+    try:
+        for level in (10, 20):
+            result = one.node.monitor(level=level)
+            assert (result.code, "SQL checks skipped" in result.reason) == (190, True), str(result)
+        assert one.node.monitor().code == 0
+    finally:
+        shown.write_text(text)
+    assert one.node.monitor(level=20).code == 0
+
+
+def test_a_wal_flush_on_a_slow_disk_is_named(guarded: MakeGuarded) -> None:
+    one = guarded(wal=True, io_slow="1s").started()
+    one.disks["wal"].slow(flushes=1.2)
+    result = one.node.monitor(level=20)
+    one.heal()
+    assert result.code == 190, str(result)
+    assert "slow" in result.reason
+
+
+def orphaned(one: Guarded) -> list[int]:
+    """Kill the postmaster and keep a backend: stopped by a signal, it cannot notice."""
+    server = one.database.connect()
+    row = server.execute("SELECT pg_backend_pid()").fetchone()
+    assert row
+    os.kill(row[0], signal.SIGSTOP)
+    postmaster = one.database.postmaster()
+    os.kill(postmaster, signal.SIGKILL)
+    assert ended([postmaster])
+    deadline = time.monotonic() + 10
+    while one.database.processes() != [row[0]] and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert one.database.processes() == [row[0]]
+    return [row[0]]
+
+
+def test_orphans_of_a_killed_postmaster_are_no_stopped_server(guarded: MakeGuarded) -> None:
+    """The stock agent's stop answers 0 here."""
+    one = guarded().started()
+    orphans = orphaned(one)
+    for look in (one.node.monitor, one.node.probe):
+        result = look()
+        assert (result.code, "postmaster is gone and 1 server processes are left" in result.reason) == (1, True), str(result)
+    assert one.node.stop().code == 0
+    assert ended(orphans, within=1)
+
+
+def test_start_ends_orphans_first(guarded: MakeGuarded) -> None:
+    one = guarded().started()
+    orphans = orphaned(one)
+    result = one.node.start()
+    assert result.code == 0, str(result)
+    assert ended(orphans, within=1)
+    assert one.node.monitor(level=20).code == 0
+
+
+def test_crash_recovery_that_takes_long(guarded: MakeGuarded) -> None:
+    one = guarded(settings="checkpoint_timeout = 1h\nmax_wal_size = 1GB\nfsync = off\n").started()
+    one.database.execute("CREATE TABLE t (n int, filler text)", "INSERT INTO t SELECT n, repeat('x', 800) FROM generate_series(1, 60000) n")
+    processes = one.database.processes()
+    os.kill(one.database.postmaster(), signal.SIGKILL)
+    assert ended(processes)
+    Path("/proc/sys/vm/drop_caches").write_text("3")
+    one.disk.slow(reads=0.03)
+    short = one.node.start(timeout=4)
+    assert short.code == 1, str(short)
+    assert "not ready after" in short.reason
+    result = one.node.start(timeout=120)
+    one.heal()
+    assert result.code == 0, str(result)
+    assert one.database.execute("SELECT count(*) FROM t") == [(60000,)]
+
+
+def test_a_crash_of_a_backend_recovers_without_us(guarded: MakeGuarded) -> None:
+    one = guarded().started()
+    with one.database.connect() as server:
+        row = server.execute("SELECT pg_backend_pid()").fetchone()
+        assert row
+        os.kill(row[0], signal.SIGKILL)
+    deadline = time.monotonic() + 20 * PATIENCE
+    codes = []
+    while time.monotonic() < deadline:
+        codes.append(one.node.monitor(level=10).code)
+        if codes[-1] == 0:
+            break
+    assert codes[-1] == 0
+    assert set(codes) <= {0, 190}, "a transitional state is no failure"
+
+
+def test_why_the_server_did_not_come_up(guarded: MakeGuarded) -> None:
+    one = guarded()
+    with open(one.database.directory / "postgresql.conf", "a") as file:
+        file.write("no_such_setting = 1\n")
+    result = one.node.start()
+    assert result.code == 1
+    assert "did not come up" in result.reason
+    assert "no_such_setting" in result.reason or "contains errors" in result.reason, str(result)
+    assert result.seconds < 10 * PATIENCE
+    assert one.node.probe().code == 7
+    assert one.node.stop().code == 0
+
+
+def test_why_a_server_with_a_log_collector_did_not_come_up(guarded: MakeGuarded) -> None:
+    one = guarded(settings="logging_collector = on\nlog_directory = 'log'\n").started()
+    assert one.node.stop().code == 0
+    control = one.database.directory / "global/pg_control"
+    saved = control.read_bytes()
+    control.write_bytes(bytes(len(saved)))
+    result = one.node.start()
+    assert result.code == 1
+    assert "control file" in result.reason or "pg_control" in result.reason, str(result)
+    control.write_bytes(saved)
+    assert one.node.start().code == 0
+
+
+def test_a_data_directory_that_is_not_there(guarded: MakeGuarded) -> None:
+    one = guarded()
+    subprocess.run(["umount", "/mnt/data"], check=True)
+    assert one.node.probe().code == 7
+    assert one.node.monitor().code == 7
+    assert one.node.stop().code == 0
+    result = one.node.start()
+    assert result.code == 1, "another node may well see it: no ban"
+    assert "is the file system mounted?" in result.reason
+    assert result.seconds < 5 * PATIENCE
+
+
+def test_a_stale_pid_file_whose_pid_is_somebody_elses(guarded: MakeGuarded) -> None:
+    """The server would take a living process of its owner for another postmaster; kill -0 of the stock agent takes it for ours."""
+    one = guarded().started()
+    processes = one.database.processes()
+    pidfile = one.database.directory / "postmaster.pid"
+    text = pidfile.read_text()
+    os.kill(one.database.postmaster(), signal.SIGKILL)
+    assert ended(processes)
+    sleeper = subprocess.Popen(["runuser", "-u", OWNER, "--", "sleep", "300"])
+    try:
+        time.sleep(0.3)
+        children = Path(f"/proc/{sleeper.pid}/task/{sleeper.pid}/children").read_text().split()
+        pidfile.write_text(text.replace(text.split("\n")[0], children[0], 1))
+        assert one.node.probe().code == 7
+        assert one.node.monitor().code == 7
+        assert one.node.stop().code == 0
+        result = one.node.start()
+        assert result.code == 0, str(result)
+        assert any("stale postmaster.pid" in line for line in result.log)
+        assert one.database.postmaster() != int(children[0])
+    finally:
+        sleeper.terminate()
+        sleeper.wait()
+
+
+def test_a_backup_label_stays(guarded: MakeGuarded) -> None:
+    """Removing it after a restore makes a silently corrupt cluster; the stock agent does."""
+    one = guarded()
+    label = one.database.directory / "backup_label"
+    label.write_text("START WAL LOCATION: 0/FF000028 (file 0000000100000000000000FF)\nCHECKPOINT LOCATION: 0/FF000060\nBACKUP METHOD: streamed\n"
+                     "BACKUP FROM: primary\nSTART TIME: 2026-01-01 00:00:00 UTC\nLABEL: test\nSTART TIMELINE: 1\n")  # fmt: skip
+    import shutil
+
+    shutil.chown(label, OWNER)
+    result = one.node.start()
+    assert result.code == 1
+    assert "checkpoint" in result.reason.lower(), str(result)
+    assert label.exists()
+
+
+def test_a_live_postmaster_keeps_its_pid_file(guarded: MakeGuarded) -> None:
+    one = guarded().started()
+    before = (one.database.directory / "postmaster.pid").read_text()
+    other = one.executor()
+    assert other.start().code == 0
+    assert (one.database.directory / "postmaster.pid").read_text().split("\n")[0] == before.split("\n")[0]
