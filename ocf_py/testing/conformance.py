@@ -66,10 +66,11 @@ def ordered() -> list[Check]:
 
 def conform(
     agent: Path, parameters: Mapping[str, str] | None = None, *, instance: str = "conformance", skip: Collection[str] = (),
-    timeout: float | None = None, kills: int = 10, progress: Callable[[Finding], object] = lambda finding: None,
+    timeout: float | None = None, kills: int = 10, environment: Mapping[str, str] | None = None,
+    progress: Callable[[Finding], object] = lambda finding: None,
 ) -> Report:  # fmt: skip
     """Run every check on an agent and stop the resource."""
-    subject = Subject(agent.absolute(), parameters or {}, instance, timeout, kills)
+    subject = Subject(agent.absolute(), parameters or {}, instance, timeout, kills, environment)
     findings: dict[str, Finding] = {}
     with orphans_adopted(), interruptible():
         not_stopped = ""
@@ -151,11 +152,11 @@ def summary(report: Report) -> str:
     return f"{text}\n{report.not_stopped}" if report.not_stopped else text
 
 
-def options(given: Sequence[str]) -> dict[str, str]:
+def pairs_of(option: str, given: Sequence[str]) -> dict[str, str]:
     pairs = [text.partition("=") for text in given]
     wrong = [name for name, equals, _ in pairs if not equals]
     if wrong:
-        raise SystemExit(f"-o takes name=value, not {', '.join(wrong)}")
+        raise SystemExit(f"{option} takes name=value, not {', '.join(wrong)}")
     return {name: value for name, _, value in pairs}
 
 
@@ -163,6 +164,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python3 -m ocf_py.testing.conformance", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("agent", type=Path, help="the agent's file")
     parser.add_argument("-o", action="append", default=[], metavar="NAME=VALUE", dest="parameters", help="a parameter of the resource")
+    parser.add_argument("-e", action="append", default=[], metavar="NAME=VALUE", dest="environment", help="an environment variable to add")
     parser.add_argument("-n", default="conformance", metavar="NAME", dest="instance", help="the resource's name")
     parser.add_argument("--skip", action="append", default=[], metavar="CHECK", help="leave a check out, by name or number")
     parser.add_argument("--strict", action="store_true", help="exit non-zero on advice, too")
@@ -176,8 +178,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"{given.agent} is not a file")
     print(f"{'':>4} {'check':<30} {'result':<10} {'s':>6}  detail", flush=True)
     report = conform(
-        given.agent, options(given.parameters), instance=given.instance, skip=given.skip, timeout=given.timeout, kills=given.kills,
-        progress=lambda finding: print(row(finding), flush=True),
+        given.agent, pairs_of("-o", given.parameters), instance=given.instance, skip=given.skip, timeout=given.timeout, kills=given.kills,
+        environment=pairs_of("-e", given.environment), progress=lambda finding: print(row(finding), flush=True),
     )  # fmt: skip
     print(summary(report))
     return int(report.failed(given.strict))

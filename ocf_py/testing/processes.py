@@ -79,13 +79,19 @@ def of_group(group: int, pipes: Collection[int] = ()) -> tuple[Process, ...]:
 
 
 def settled(group: int, pipes: Collection[int]) -> tuple[Process, ...]:
-    """Return who is left in a group once those that are just ending, or leaving it, have had their time."""
-    began = time.monotonic()
+    """Return who is left in a group once those that are just ending, or leaving it, have had their time.
+
+    On a busy machine that is counted in looks as well: whoever is runnable may not have run yet, and a program that is being
+    loaded is in state D for a moment.
+    """
+    began, looks = time.monotonic(), 0
     while True:
         left = of_group(group, pipes)
-        # One that is about to end or to become another program is runnable, and on a busy machine stays so for a while.
-        patience = MOVING if any(process.state == "R" for process in left) else RESTING
-        if all(process.stuck for process in left) or time.monotonic() - began > patience:
+        looks += 1
+        spent = time.monotonic() - began
+        moving = any(process.state == "R" for process in left) and spent < MOVING
+        enough = looks > 5 if all(process.stuck for process in left) else looks > 10 and spent > RESTING
+        if not left or (enough and not moving):
             return left
         time.sleep(0.02)
 

@@ -55,8 +55,10 @@ class Subject:
 
     def __init__(
         self, agent: Path, parameters: Mapping[str, str], instance: str = "conformance", timeout: float | None = None, kills: int = 10,
+        environment: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
         self.agent, self.parameters, self.instance, self.kills = agent, dict(parameters), instance, kills
+        self.environment = dict(environment or {})
         self._timeout = timeout
         self.metadata: Metadata | None = None
         self.results: list[Result] = []
@@ -70,7 +72,11 @@ class Subject:
 
     def node(self, profile: str = "execd") -> Executor:
         if profile not in self._nodes:
-            self._nodes[profile] = Executor(self.agent, self.parameters, instance=self.instance, profile=profile, check=False)
+            # Nothing at all is nothing at all, also of what the caller adds.
+            added = {} if profile == "bare" else self.environment
+            self._nodes[profile] = Executor(
+                self.agent, self.parameters, instance=self.instance, profile=profile, check=False, environment=added
+            )  # fmt: skip
         return self._nodes[profile]
 
     def timeout(self, action: str, level: int | None = None) -> float:

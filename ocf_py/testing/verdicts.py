@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 REASON_LIMIT = 200
 FAILURES = frozenset({1, 2, 4, 5, 6})
 DEGRADED = frozenset({190, 191})
+LOOKS = ("monitor", "status")
 MAY_PRINT = ("meta-data", "usage", "help")
 # Each action that the standard defines, and what it may answer.  3 says that the agent does not have the action.
 LEGAL = {
@@ -90,8 +91,11 @@ def code(result: Result) -> Iterator[Problem]:
 
 
 def failed(result: Result) -> bool:
-    """Tell whether a result needs an exit reason: a failure, a degraded state, an action that the agent does not have."""
-    return result.code not in (0, 7, 8)
+    """Tell whether a result needs an exit reason: a failure, a degraded state, an action that the agent does not have.
+
+    7 is what a monitor looks for, and a failure of anything else.
+    """
+    return result.code not in (0, 7, 8) or (result.code == 7 and result.action not in LOOKS)
 
 
 def reason(result: Result) -> Iterator[Problem]:
@@ -100,7 +104,7 @@ def reason(result: Result) -> Iterator[Problem]:
     if failed(result) and not result.reason.strip():
         yield Problem("reason missing", f"{result.action} answered {result.code} without an exit reason")
     # A recurring monitor that finds the resource gone may say how it knows; a probe's 7 is good news.
-    silent = result.code in (0, 8) or (result.code == 7 and not result.interval)
+    silent = result.code in (0, 8) or (result.code == 7 and result.action in LOOKS and not result.interval)
     if silent and reasons and not result.traced:
         yield Problem("reason without failure", f"{result.action} answered {result.code} with the exit reason {reasons[-1]!r}")
     if len(reasons) > 1:
