@@ -188,7 +188,8 @@ def required_parameters(subject: Subject) -> Problems:
 @check(62, "empty parameters", must=False, needs=("validation",))
 def empty_parameters(subject: Subject) -> Problems:
     """R11: an empty parameter is one that was not given."""
-    optional = [parameter for parameter in described(subject).parameters if not parameter.required and parameter.name not in subject.parameters]
+    declared = described(subject).parameters
+    optional = [parameter for parameter in declared if not parameter.required and parameter.name not in subject.parameters]
     if not optional:
         raise NotApplicable("no parameter is left at its default")
     for parameter in optional:

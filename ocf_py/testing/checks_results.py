@@ -112,5 +112,7 @@ def form_of_reason(subject: Subject) -> Problems:
 @check(101, "length of the reason", must=False)
 def length_of_reason(subject: Subject) -> Problems:
     """Pacemaker up to 3.0.1 cuts a reason off without a sign."""
-    long = [result for result in subject.results if len(result.reason.encode(errors="surrogateescape")) > REASON_KEPT]
-    yield from grouped((told(result), f"{len(r)} bytes, of which {REASON_KEPT} are kept: {r!r}") for result in long for r in [result.reason])
+    for result in subject.results:
+        size = len(result.reason.encode(errors="surrogateescape"))
+        if size > REASON_KEPT:
+            yield f"{told(result)}: {size} bytes, of which {REASON_KEPT} are kept: {result.reason!r}"

@@ -1,4 +1,6 @@
-"""Test whether an agent does what OCF and Pacemaker expect: python3 -m ocf_py.testing.conformance AGENT -o name=value
+"""Test whether an agent does what OCF and Pacemaker expect of it.
+
+    python3 -m ocf_py.testing.conformance AGENT -o name=value
 
 Works on agents in any language.  The parameters have to be such that the resource can start and stop on this machine, which is
 what happens to it, many times.  Whatever happens, the resource is stopped at the end.

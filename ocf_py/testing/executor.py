@@ -123,7 +123,8 @@ class Call:
 
     def __init__(
         self, command: Sequence[str], environment: Mapping[str, str], *, action: str, timeout: float, kill_after: float | None = None,
-        kill_group: bool = True, user: str | None = None, interval: float = 0.0, level: int | None = None, logs: Sequence[LogFile | SystemLog] = (),
+        kill_group: bool = True, user: str | None = None, interval: float = 0.0, level: int | None = None,
+        logs: Sequence[LogFile | SystemLog] = (),
     ) -> None:  # fmt: skip
         self.action, self.timeout, self.interval, self.level = action, timeout, interval, level
         self._kill_after, self._kill_group, self._logs = kill_after, kill_group, logs
@@ -343,9 +344,10 @@ class Executor:
         return result
 
     def begin(
-        self, action: str, *, timeout: float | None = None, level: int | None = None, interval: float = 0.0, kill_after: float | None = None,
-        meta: Mapping[str, str] | None = None, parameters: Mapping[str, object] | None = None, environment: Mapping[str, str] | None = None,
-        without: Sequence[str] = (), user: str | None = None, wrapper: Sequence[str] | None = None, arguments: Sequence[str] | None = None,
+        self, action: str, *, timeout: float | None = None, level: int | None = None, interval: float = 0.0,
+        kill_after: float | None = None, meta: Mapping[str, str] | None = None, parameters: Mapping[str, object] | None = None,
+        environment: Mapping[str, str] | None = None, without: Sequence[str] = (), user: str | None = None,
+        wrapper: Sequence[str] | None = None, arguments: Sequence[str] | None = None,
     ) -> Call:  # fmt: skip
         """Start an action without waiting for it.
 

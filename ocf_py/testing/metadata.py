@@ -31,7 +31,9 @@ ACTION_ATTRIBUTES = {"name", "timeout", "interval", "start-delay", "depth", "rol
 AGENT_ELEMENTS = {"version", "longdesc", "shortdesc", "parameters", "actions", "special"}
 ROLES = {"1.0": ("Master", "Slave", "Promoted", "Unpromoted"), "1.1": ("Promoted", "Unpromoted")}
 BOOLEANS = ("1", "0", "true", "false", "yes", "no", "on", "off")
-UNITS = {"us": 1e-6, "usec": 1e-6, "ms": 1e-3, "msec": 1e-3, "": 1.0, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "hr": 3600.0}
+UNITS = {
+    "us": 1e-6, "usec": 1e-6, "ms": 1e-3, "msec": 1e-3, "": 1.0, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "hr": 3600.0,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -96,8 +96,8 @@ def execd(request: Request) -> dict[str, str]:
 
 def tool(request: Request, instance: str) -> dict[str, str]:
     return {
-        **services(request, instance), "HA_debug": "0", "HA_logfacility": "none", "PCMK_logfacility": "none", "PCMK_service": "crm_resource",
-        "OCF_TRACE_FILE": "/dev/stderr",
+        **services(request, instance), "HA_debug": "0", "HA_logfacility": "none", "PCMK_logfacility": "none",
+        "PCMK_service": "crm_resource", "OCF_TRACE_FILE": "/dev/stderr",
     }  # fmt: skip
 
 

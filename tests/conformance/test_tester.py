@@ -102,7 +102,8 @@ def test_a_resource_that_does_not_start_is_told_once() -> None:
 def test_an_interrupted_run_stops_the_resource() -> None:
     """SIGTERM comes while the resource is up: before the tester is gone, it has stopped it."""
     state = Path("/run/resource-agents/flag-interrupted")
-    with subprocess.Popen(command(str(FLAG), "-o", "word=hello", "-n", "interrupted", "--kills", "100000"), stdout=subprocess.PIPE, text=True) as run:
+    endless = command(str(FLAG), "-o", "word=hello", "-n", "interrupted", "--kills", "100000")
+    with subprocess.Popen(endless, stdout=subprocess.PIPE, text=True) as run:
         assert run.stdout is not None
         seen = next(line for line in iter(run.stdout.readline, "") if "80 monitors side by side" in line)
         while not state.exists():
