@@ -245,7 +245,7 @@ def run(name: str, command: Sequence[str], *, shares: Sequence[Path] = (), envir
         "SHARES": " ".join(str(share) for share in shares),
     }  # fmt: skip
     inside = {"PATH": "/opt/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LC_ALL": "C.UTF-8",
-              "TERM": os.environ.get("TERM", "dumb"), "PYTHONDONTWRITEBYTECODE": "1", **(environment or {})}  # fmt: skip
+              "TERM": os.environ.get("TERM", "dumb"), "PYTHONDONTWRITEBYTECODE": "1", "HYPOTHESIS_STORAGE_DIRECTORY": "/tmp/hypothesis", **(environment or {})}  # fmt: skip
     # Whatever ends this process, SIGKILL included, ends the namespaces and all that is in them.
     namespaces = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child", "--uts", "--ipc", "--net"]
     return subprocess.call([*namespaces, "--", "sh", "-c", ENTER, "enter", *command], env={**enter, **inside})

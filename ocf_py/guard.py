@@ -257,6 +257,7 @@ class Guards:
         record = call.record = Record(self.folder, call.target)
         try:
             record.open()
+            self._open += [record.page, record.lock]
             locked = record.try_lock()
             if locked and os.fstat(record.lock).st_nlink == 0:  # Forgotten between open and lock.
                 self._release(call)
@@ -279,8 +280,10 @@ class Guards:
                 os.close(descriptor)
             return self._finish(call, error=Error(f"cannot start a child for {call.target}: {error.strerror}"))
         if pid == 0:
-            for descriptor in (answer, release, record.lock, *self._open):
-                os.close(descriptor)
+            # Its own lock and those of its siblings too: a lock would be held for as long as this child is stuck.
+            for descriptor in (answer, release, *self._open):
+                if descriptor != record.page:
+                    os.close(descriptor)
             work(call, record, child_answer, child_release)
         os.close(child_answer)
         os.close(child_release)
@@ -363,6 +366,7 @@ class Guards:
             os.close(call._answer)
             call._answer = -1
         if call.record:
+            self._open = [descriptor for descriptor in self._open if descriptor not in (call.record.page, call.record.lock)]
             call.record.close()
             call.record = None
         call.own = False
