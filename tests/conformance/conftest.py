@@ -1,10 +1,18 @@
-"""What the example agents need around them."""
+"""What agents need around them."""
 
 from __future__ import annotations
 
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+
+from tests.conformance.setting import Setting
+from tests.faults.fixtures import Disks
+from tests.postgres import Database
 
 
 @pytest.fixture
@@ -19,3 +27,17 @@ def promotion_scores(tmp_path: Path) -> tuple[dict[str, str], Path]:
     tool.write_text(f'#!/bin/sh\necho "$@" >>{record}\n')
     tool.chmod(0o755)
     return {"HA_SBIN_DIR": str(tools)}, record
+
+
+@pytest.fixture
+def pgsql_storage(disks: Disks) -> Iterator[Setting]:
+    """Make a database on a disk of its own for pgsql-storage."""
+    disks("data", filesystem="xfs")
+    directory = Path("/mnt/data/pgsql/data")
+    directory.mkdir(parents=True)
+    database = Database(directory)
+    database.initdb()
+    yield Setting(database.parameters(), timeout=60.0)
+    for pid in database.processes():
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
