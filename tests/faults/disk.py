@@ -7,12 +7,16 @@
         disk.heal()                 # and goes on here
 
 It is a loop device with direct I/O upon the one file of a FUSE server (tests.faults.server), so that hangs and errors come
-from below the kernel's block layer as those of real hardware do.  Three processes: the caller, which talks to the server over a socket and
-never touches the disk; the server; and the keeper, which holds the loop device open.  The end of the caller ends the
-server, that aborts the FUSE connection, every request fails, and nobody stays in uninterruptible sleep.
+from below the block layer as those of real hardware do.  Three processes: the caller, which talks to the server over a
+socket and never touches the disk; the server; and the keeper, which holds the loop device open.  The end of the caller ends
+the server, that aborts the FUSE connection, every request fails, and nobody stays in uninterruptible sleep.
 
-One thing differs from a disk: the loop driver flushes in the thread in which it takes requests up.  While a flush hangs or is
-slow, whatever is asked after it waits behind it, reads as well.  Hung reads and writes hold up nothing but themselves.
+Where it differs from other disks:
+- The loop driver flushes in the thread in which it takes requests up.  While a flush hangs or is slow, whatever is asked
+  after it waits behind it, reads as well.  Hung reads and writes hold up nothing but themselves.
+- It takes 128 requests at once, as other disks take 32 or 64: so many hung direct writes leave no room for reads.  Writeback
+  of cached data is held back by the kernel before that.
+- sync(2) waits for every file system of the machine, so it hangs with the disk, wherever it is called.
 """
 
 from __future__ import annotations
@@ -20,23 +24,20 @@ from __future__ import annotations
 import enum
 import json
 import os
-import re
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from tests.faults import loop, mounts
+from tests.faults import identity, leftovers, loop, mounts, processes
 
-# Names of backing files begin with this: by it a later run knows what an earlier one left.
-TAG = "ocf-fault-disk"
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 TREE = Path(__file__).resolve().parents[2]
 
@@ -45,8 +46,6 @@ FORMATS = {
     # Nothing is left for ext4's background initialisation: its writes would meet the faults of a test at random.
     "ext4": ("mkfs.ext4", "-q", "-F", "-E", "nodiscard,lazy_itable_init=0,lazy_journal_init=0"),
 }
-# Refuses further I/O and wakes those who wait for the journal.
-SHUTDOWN = ("xfs_io", "-x", "-c", "shutdown")
 
 
 class DiskError(Exception):
@@ -72,7 +71,7 @@ class Requests:
 
 @dataclass(frozen=True)
 class Completed:
-    """Requests that the block layer has completed since the device exists, block/stat.rst."""
+    """Requests that the block layer has completed, block/stat.rst; a loop device goes on counting from disk to disk."""
 
     reads: int
     writes: int
@@ -81,61 +80,61 @@ class Completed:
 
 
 class FaultDisk:
-    """A block device with faults on request.  Raises DiskError when it cannot be made."""
+    """A block device with faults on request.  Raises DiskError when it cannot be made.
+
+    `device` is its path, `number` its "major:minor", `mountpoint` where it is mounted, None when it is not.
+    """
 
     def __init__(self, name: str, size_mb: int = 512) -> None:
-        if not re.fullmatch(r"[a-z0-9-]{1,16}", name):
-            raise ValueError(f"disk name {name!r}: up to 16 lower case letters, digits and hyphens")
+        self.identity = identity.fresh(name)
         self.name = name
         self.size_mb = size_mb
         self.mountpoint: str | None = None
-        self.file = f"{TAG}.{name}.{os.stat('/proc/self/ns/pid').st_ino}.{os.urandom(6).hex()}"
-        self.filesystem: str | None = None
         self.closed = False
-        self._errors = tempfile.TemporaryFile()
-        self._control, theirs = socket.socketpair()
-        self._control.settimeout(20)
-        with theirs:
-            self._server = self._started(theirs)
-        self._answers = self._control.makefile("rb")
-        try:
+        self._filesystem = "auto"
+        with ExitStack() as stack:
+            self._errors = stack.enter_context(tempfile.TemporaryFile())
+            self._control, theirs = socket.socketpair()
+            stack.enter_context(self._control)
+            self._answers = stack.enter_context(self._control.makefile("rb"))
+            self._control.settimeout(20)
+            with theirs:
+                self._server = self._started(theirs)
+            stack.callback(self._end_server)
             hello = self._answer()
-        except BaseException:
-            self._end_server()
-            raise
+            self._stack = stack.pop_all()
         self.server_pid = self._server.pid
         self.keeper_pid: int = hello["keeper"]
         self._loop: int = hello["loop"]
         self.device = f"/dev/loop{self._loop}"
         self.number = f"{loop.LOOP_MAJOR}:{self._loop}"
-        loop.device_node(self._loop)
 
-    def __enter__(self) -> FaultDisk:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<FaultDisk {self.name} {self.device}>"
+        return f"<FaultDisk {self.name}>"
 
     # Preparing
 
     def format(self, filesystem: str) -> None:
         """Make a file system, "xfs" (300 MB at least, says its maker) or "ext4"."""
-        self._program(*FORMATS[filesystem], self.device, within=60)
-        self.filesystem = filesystem
+        processes.run(*FORMATS[filesystem], self.device, within=60)
+        self._filesystem = filesystem
 
     def mount(self, point: str | os.PathLike[str], options: str = "defaults") -> None:
         """Mount the disk, making the mount point where it is missing."""
         os.makedirs(point, exist_ok=True)
-        self._program("mount", "-t", self.filesystem or "auto", "-o", options, self.device, os.fspath(point), within=30)
+        processes.run("mount", "-t", self._filesystem, "-o", options, self.device, os.fspath(point), within=30)
         self.mountpoint = os.fspath(point)
 
-    def unmount(self) -> None:
-        """Unmount the disk everywhere in this namespace.  Raises DiskError when it is in use or does not answer."""
+    def unmount(self, within: float = 10) -> None:
+        """Unmount the disk everywhere in this namespace.  Raises CommandFailed when it is in use or does not answer."""
         for point in self._points():
-            self._program("umount", point, within=5)
+            processes.run("umount", point, within=within)
         self.mountpoint = None
 
     # Faults
@@ -145,24 +144,20 @@ class FaultDisk:
 
         Other directions keep the fault that they have.  The requests are kept; `heal` answers them, `fail` refuses them.
         """
-        chosen = {"reads": reads, "writes": writes, "flushes": flushes}
-        everything = not any(chosen.values())
-        self._order({name: {"hang": True} for name, wanted in chosen.items() if wanted or everything})
+        self._order({name: {"hang": True} for name in chosen(reads, writes, flushes)})
 
     def fail(self, *, reads: bool = False, writes: bool = False, flushes: bool = False) -> None:
         """Answer the requests of these directions, or of all, with EIO from now on, those that are kept too."""
-        chosen = {"reads": reads, "writes": writes, "flushes": flushes}
-        everything = not any(chosen.values())
-        self._order({name: {"fail": True} for name, wanted in chosen.items() if wanted or everything})
+        self._order({name: {"fail": True} for name in chosen(reads, writes, flushes)})
 
     def slow(self, *, reads: float = 0.0, writes: float = 0.0, flushes: float = 0.0) -> None:
         """Answer each request of these directions so many seconds after it came."""
-        chosen = {"reads": reads, "writes": writes, "flushes": flushes}
-        self._order({name: {"seconds": seconds} for name, seconds in chosen.items() if seconds > 0})
+        delays = {"reads": reads, "writes": writes, "flushes": flushes}
+        self._order({name: {"seconds": seconds} for name, seconds in delays.items() if seconds > 0})
 
-    def heal(self) -> None:
-        """Answer everything again, first what was kept."""
-        self._order({direction.value: {} for direction in Direction})
+    def heal(self, *, reads: bool = False, writes: bool = False, flushes: bool = False) -> None:
+        """Answer the requests of these directions, or of all, as usual from now on, first those that are kept."""
+        self._order({name: {} for name in chosen(reads, writes, flushes)})
 
     # Looking
 
@@ -182,93 +177,57 @@ class FaultDisk:
     def attached(self) -> bool:
         """Tell whether the loop device still stands upon this disk."""
         path = loop.backing_file(self._loop)
-        return path is not None and os.path.basename(path).startswith(self.file)
-
-    def users(self) -> list[int]:
-        """Return the processes with a file, a root or a working directory on the disk's mounts, without touching them."""
-        points = self._points()
-        return [pid for pid in pids() if pid != os.getpid() and uses(pid, points)]
+        return path is not None and identity.parse(path) == self.identity
 
     # Ending
 
     def close(self) -> None:
         """Lift the fault, unmount, detach and end the server, in at most about ten seconds, whatever state the disk is in.
 
-        A process that still uses the disk's file system is killed.  Raises DiskError when the device does not go away:
-        another namespace has it mounted, or somebody holds it open.
+        A process that still uses the disk's file system, or the device, is killed.  Raises DiskError when the device stays in use.
         """
         if self.closed:
             return
         self.closed = True
-        try:
-            if not self._healed() or not self._unmounted():
-                self._end_server()
-                self._abandon_mounts()
-        finally:
-            self._end_server()
-        if not wait_until(lambda: not self.attached(), 3):
-            raise DiskError(f"{self}: the device is still in use after its end")
+        if not self._unmounted_in_health():
+            # Without its server the disk refuses everything, so nothing that follows waits for it.
+            self._server.kill()
+        self._stack.close()
+        if not leftovers.release(self._loop, self.identity):
+            raise DiskError(f"{self}: {self.device} is still in use after its end")
+        self.mountpoint = None
 
     def kill_server(self) -> None:
         """End the server with SIGKILL: the disk is gone, each request fails at once and for ever."""
         self._server.kill()
         self._server.wait(timeout=10)
 
-    def _healed(self) -> bool:
+    def _unmounted_in_health(self) -> bool:
+        """Unmount after lifting the fault, thawing first: once unmounted, a frozen file system stays so and keeps the device."""
         try:
             self.heal()
-        except (DiskError, OSError):
-            return False
-        return True
-
-    def _unmounted(self) -> bool:
-        """Unmount while the disk is sound, thawing it first: an unmounted file system stays frozen, and the device in use, for ever."""
-        try:
             for point in self._points():
-                self._program("fsfreeze", "--unfreeze", point, within=2, check=False)
-            if self._points():
-                self._kill_users()
-            self.unmount()
-        except DiskError:
+                processes.run("fsfreeze", "--unfreeze", point, within=1, check=False)
+            leftovers.kill_users(self._loop, self.identity, within=2)
+            self.unmount(within=3)
+        except (DiskError, processes.CommandFailed):
             return False
         return True
-
-    def _kill_users(self) -> None:
-        for pid in self.users():
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-        wait_until(lambda: not self.users(), 2)
-
-    def _abandon_mounts(self) -> None:
-        """Take the mounts down after the server's end, when every request fails."""
-        for point in self._points():
-            self._program(*SHUTDOWN, point, within=1, check=False)
-            self._program("fsfreeze", "--unfreeze", point, within=1, check=False)
-        self._kill_users()
-        for point in self._points():
-            mounts.detach(point)
-        self.mountpoint = None
 
     def _end_server(self) -> None:
         """Close the conversation, on which the server ends; kill it when it does not."""
+        self._answers.close()
         self._control.close()
-        answers = getattr(self, "_answers", None)
-        if answers is not None:
-            answers.close()
         try:
             self._server.wait(timeout=3)
         except subprocess.TimeoutExpired:
-            self._server.kill()
-            self._server.wait(timeout=5)
-        self._errors.close()
+            self.kill_server()
 
     # Talking
 
     def _started(self, theirs: socket.socket) -> subprocess.Popen[bytes]:
         size = self.size_mb * 1024 * 1024
-        server = [sys.executable, "-m", "tests.faults.server", str(theirs.fileno()), self.file, str(size)]
+        server = [sys.executable, "-m", "tests.faults.server", str(theirs.fileno()), self.identity.file, str(size)]
         return subprocess.Popen(["unshare", "--mount", "--propagation", "private", "--", *server], stdin=subprocess.DEVNULL,
                                 stdout=self._errors, stderr=self._errors, pass_fds=[theirs.fileno()], cwd=TREE)  # fmt: skip
 
@@ -283,63 +242,15 @@ class FaultDisk:
         line = self._answers.readline()
         if not line:
             self._errors.seek(0)
-            raise DiskError(f"disk {self.name}: its server ended: {self._errors.read().decode(errors='replace')[-2000:]}")
+            raise DiskError(f"{self}: its server ended: {self._errors.read().decode(errors='replace')[-2000:]}")
         return cast("dict[str, Any]", json.loads(line))
 
     def _points(self) -> list[str]:
         """Return where the disk is mounted in this namespace, the latest first."""
         return [mount.point for mount in reversed(mounts.mounts()) if mount.device == self.number]
 
-    def _program(self, *command: str, within: float, check: bool = True) -> None:
-        run(command, within, check)
 
-
-def run(command: Sequence[str], within: float, check: bool = True) -> None:
-    """Run a program that touches a disk; leave it behind, killed, when it takes longer than `within` seconds.
-
-    Raises DiskError with what the program said.
-    """
-    with tempfile.TemporaryFile() as output:
-        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
-        try:
-            code = child.wait(timeout=within)
-        except subprocess.TimeoutExpired:
-            # It may be in uninterruptible sleep, so nobody waits for its end.
-            child.kill()
-            if check:
-                raise DiskError(f"{' '.join(command)}: no end after {within:g} s") from None
-            return
-        if code and check:
-            output.seek(0)
-            raise DiskError(f"{' '.join(command)}: exit code {code}: {output.read().decode(errors='replace').strip()}")
-
-
-def pids() -> list[int]:
-    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
-
-
-def uses(pid: int, points: Sequence[str]) -> bool:
-    """Tell whether a process has something open below one of the mount points, from the text of its links in /proc."""
-    links = [f"/proc/{pid}/cwd", f"/proc/{pid}/root", f"/proc/{pid}/exe"]
-    try:
-        links += [f"/proc/{pid}/fd/{name}" for name in os.listdir(f"/proc/{pid}/fd")]
-    except OSError:
-        return False
-    for link in links:
-        try:
-            target = os.readlink(link)
-        except OSError:
-            continue
-        if any(target == point or target.startswith(point.rstrip("/") + "/") for point in points):
-            return True
-    return False
-
-
-def wait_until(ready: Any, seconds: float) -> bool:
-    """Poll until `ready()` is true, for so many seconds at most; return whether it is."""
-    end = time.monotonic() + seconds
-    while not ready():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.02)
-    return True
+def chosen(reads: bool, writes: bool, flushes: bool) -> list[str]:
+    """Return the directions that are named, all of them when none is."""
+    named = [name for name, wanted in (("reads", reads), ("writes", writes), ("flushes", flushes)) if wanted]
+    return named or [direction.value for direction in Direction]

@@ -12,7 +12,7 @@ import os
 import sys
 from pathlib import Path
 
-from tests.faults import loop
+from tests.faults import identity, loop
 
 # Requests that the kernel may have under way at the server at once.  The default, 12, would let a few hung writes block
 # all reads.  A loop device has 128 requests, each of them at most a few dozen of FUSE's.
@@ -27,6 +27,9 @@ def raise_limits(file: str, fusectl: Path) -> None:
 
 def main() -> None:
     file, fusectl = sys.argv[1], Path(sys.argv[2])
+    disk = identity.parse(file)
+    assert disk is not None
+    identity.take_name(disk)
     raise_limits(file, fusectl)
     backing = os.open(file, os.O_RDWR | os.O_CLOEXEC)
     device, number = loop.attach(backing)

@@ -2,9 +2,10 @@
 
     unshare --mount -- python3 -m tests.faults.server CONTROL NAME SIZE      (started by tests.faults.disk)
 
-CONTROL is the number of an inherited socket.  Each line that comes in is a JSON object of faults by direction, possibly
-empty, and is answered with a line that says how many requests of each direction are kept, answered and refused.  The end
-of the socket ends the server, at once and without a clean-up: the kernel then refuses everything that still waits.
+CONTROL is the number of an inherited socket, NAME that of the file (tests.faults.identity), SIZE its bytes.  Each line that
+comes in is a JSON object of faults by direction, possibly empty, and is answered with a line that says how many requests of
+each direction are kept, answered and refused.  The end of the socket ends the server, without further requests answered: the
+kernel then refuses everything that still waits.
 
 The contents live in anonymous memory; nothing of the server touches a disk.
 """
@@ -26,7 +27,7 @@ from typing import Any
 import pyfuse3
 import trio
 
-from tests.faults import loop, mounts
+from tests.faults import identity, loop, mounts
 
 DIRECTIONS = ("reads", "writes", "flushes")
 
@@ -142,15 +143,10 @@ class OneFile(pyfuse3.Operations):
         }  # fmt: skip
 
 
-async def attach(path: Path, fusectl: Path) -> tuple[subprocess.Popen[bytes], int]:
-    """Start the keeper of the loop device and return it with the device's number.  Raises OSError when it cannot attach."""
+def start_keeper(path: Path, fusectl: Path) -> subprocess.Popen[bytes]:
+    """Start the process that attaches the loop device, tells its number, and holds it until its input ends."""
     command = [sys.executable, "-m", "tests.faults.keeper", str(path), str(fusectl)]
-    keeper = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert keeper.stdout is not None
-    number = await trio.to_thread.run_sync(keeper.stdout.readline)
-    if not number:
-        raise OSError(f"no loop device upon {path}")
-    return keeper, int(number)
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
 
 async def converse(control: trio.SocketStream, files: OneFile) -> None:
@@ -163,15 +159,17 @@ async def converse(control: trio.SocketStream, files: OneFile) -> None:
             await control.send_all(json.dumps(answer).encode() + b"\n")
 
 
-async def serve(control: trio.SocketStream, files: OneFile, path: Path, fusectl: Path) -> None:
+async def serve(control: trio.SocketStream, files: OneFile, keeper: subprocess.Popen[bytes]) -> None:
+    assert keeper.stdin is not None and keeper.stdout is not None
     async with trio.open_nursery() as nursery:
         # A kept request occupies one of the tasks.
         nursery.start_soon(pyfuse3.main, 1, 1_000_000)
-        keeper, number = await attach(path, fusectl)
-        await control.send_all(json.dumps({"loop": number, "keeper": keeper.pid}).encode() + b"\n")
+        number = await trio.to_thread.run_sync(keeper.stdout.readline)
+        if not number:
+            raise OSError("the keeper has no loop device")
+        await control.send_all(json.dumps({"loop": int(number), "keeper": keeper.pid}).encode() + b"\n")
         await converse(control, files)
         # Here the other end has closed, or died.  The keeper needs answers for the last close of the device.
-        assert keeper.stdin is not None
         keeper.stdin.close()
         with trio.move_on_after(2):
             await trio.to_thread.run_sync(keeper.wait, abandon_on_cancel=True)
@@ -185,22 +183,32 @@ def forget_other_disks() -> None:
             mounts.detach(mount.point)
 
 
-def main() -> None:
-    control, name, size = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-    # Memory that the kernel frees to serve this process must not wait for the disk that the process serves.
-    ctypes.CDLL(None).prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0)
-    forget_other_disks()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=700", "fault-disk", str(PLACE)], check=True)
+def mount_place() -> tuple[Path, Path]:
+    """Mount what the server needs; return the directories for the disk and for the kernel's settings of FUSE connections."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=700", identity.TAG, str(PLACE)], check=True)
     directory, fusectl = PLACE / "disk", PLACE / "fusectl"
     directory.mkdir()
     fusectl.mkdir()
     subprocess.run(["mount", "-t", "fusectl", "fusectl", str(fusectl)], check=True)
+    return directory, fusectl
+
+
+def main() -> None:
+    control, name, size = socket.socket(fileno=int(sys.argv[1])), sys.argv[2], int(sys.argv[3])
+    control.set_inheritable(False)
+    disk = identity.parse(name)
+    assert disk is not None
+    identity.take_name(disk)
+    # Memory that the kernel frees to serve this process must not wait for the disk that the process serves.
+    ctypes.CDLL(None).prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0)
+    forget_other_disks()
+    directory, fusectl = mount_place()
     files = OneFile(name, size)
     pyfuse3.init(files, str(directory), {"default_permissions", f"fsname={name}"})
+    keeper = start_keeper(directory / name, fusectl)
 
     async def run() -> None:
-        stream = trio.SocketStream(trio.socket.from_stdlib_socket(socket.socket(fileno=control)))
-        await serve(stream, files, directory / name, fusectl)
+        await serve(trio.SocketStream(trio.socket.from_stdlib_socket(control)), files, keeper)
 
     trio.run(run)
 
