@@ -83,40 +83,46 @@ class Server:
     """The processes of one data directory, whose real path is `directory`.
 
     Every PostgreSQL process has the data directory as its working directory (server source: ChangeToDataDir), and reading that
-    link asks the kernel's memory only.
+    link asks the kernel's memory only.  `recorded` is the identity of the postmaster as an earlier action found it, or "";
+    `uid` is the owner's, None where it is not known.
     """
 
-    def __init__(self, directory: str, uid: int | None) -> None:
-        self.directory, self.uid = directory, uid
+    def __init__(self, directory: str, uid: int | None, recorded: str) -> None:
+        self.directory, self.uid, self.recorded = directory, uid, recorded
 
     def processes(self) -> list[Process]:
-        """Return the living processes of this data directory.  Raises Undecided."""
-        found = []
-        for process in server_processes():
-            decided = self.owns(process.pid)
-            if decided is None and process.alive():
-                raise Undecided(f"cannot tell whose server process {process.pid} is: its working directory cannot be read")
-            if decided:
-                found.append(process)
-        return found
+        """Return the living processes of this server.  Raises Undecided for one that may be ours and cannot be told."""
+        candidates = server_processes()
+        verdicts = {process.pid: self.owns(process) for process in candidates}
+        found = True
+        while found:
+            found = False
+            for process in candidates:
+                if verdicts[process.pid] is not True and verdicts.get(process.parent) is True:
+                    verdicts[process.pid] = found = True
+        for process in candidates:
+            if verdicts[process.pid] is None and process.alive():
+                raise Undecided(f"cannot tell whose server process {process.pid} is: its working directory does not say")
+        return [process for process in candidates if verdicts[process.pid]]
 
-    def owns(self, pid: int) -> bool | None:
-        """Return whether a server process works in this directory, None where the link does not tell and it may be ours."""
+    def owns(self, process: Process) -> bool | None:
+        """Return whether a server process works in this directory, None where that cannot be told."""
+        if process.identity == self.recorded:
+            return True
         try:
-            link = os.readlink(f"/proc/{pid}/cwd")
-            if link.startswith("/"):
-                return (link[:-10] if link.endswith(" (deleted)") else link) == self.directory
+            if self.uid is not None and os.stat(f"/proc/{process.pid}").st_uid != self.uid:
+                return False
+            link = os.readlink(f"/proc/{process.pid}/cwd")
         except FileNotFoundError:
             return False
         except OSError:
-            pass
-        return None if self._may_be_ours(pid) else False
-
-    def _may_be_ours(self, pid: int) -> bool:
-        try:
-            return self.uid is None or os.stat(f"/proc/{pid}").st_uid == self.uid
-        except OSError:
-            return False
+            return None
+        if link.endswith(" (deleted)"):
+            link = link[: -len(" (deleted)")]
+        if link == self.directory:
+            return True
+        # Of a file system that was unmounted under the process (umount -l) the link shows the part below its mount point only.
+        return None if link == "/" or self.directory.endswith(link) else False
 
 
 def server_processes() -> list[Process]:
