@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     Address = Union[str, tuple[str, int]]
 
 NAMES = ("postgres", "postmaster")
+SETTLE_SECONDS = 2.0
 SIGINT, SIGQUIT, SIGKILL = 2, 3, 9
 DEFAULT_SOCKET_DIRECTORY = "/var/run/postgresql"  # RHEL's and Debian's.
 # A startup packet that asks for TLS: length 8, code 80877103 (server source: src/include/libpq/pqcomm.h, NEGOTIATE_SSL_CODE).
@@ -91,7 +92,20 @@ class Server:
         self.directory, self.uid, self.recorded = directory, uid, recorded
 
     def processes(self) -> list[Process]:
-        """Return the living processes of this server.  Raises Undecided for one that may be ours and cannot be told."""
+        """Return the living processes of this server.  Raises Undecided for one that may be ours and cannot be told.
+
+        A server that has just been started says so in a moment: it changes to its data directory early on.
+        """
+        until = time.monotonic() + SETTLE_SECONDS
+        while True:
+            try:
+                return self._processes()
+            except Undecided:
+                if time.monotonic() > until:
+                    raise
+            time.sleep(0.05)
+
+    def _processes(self) -> list[Process]:
         candidates = server_processes()
         verdicts = {process.pid: self.owns(process) for process in candidates}
         found = True
@@ -217,6 +231,21 @@ def ask(address: Address, deadline: Deadline) -> str:
 
 
 # In a guarded child.
+
+
+def launchers(directory: str) -> list[int]:
+    """Return the processes that are about to become a server of this directory: pg_ctl, and the shell that it starts it by."""
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        entry = about(int(name))
+        if entry and entry[0] in ("pg_ctl", "sh", "bash", "dash"):
+            try:
+                with open(f"/proc/{name}/cmdline", "rb") as file:
+                    if directory.encode() in file.read():
+                        found.append(int(name))
+            except OSError:
+                continue
+    return found
 
 
 def look_up(name: str) -> str:

@@ -183,7 +183,7 @@ def test_crash_recovery_that_takes_long(guarded: MakeGuarded) -> None:
     assert ended(processes)
     Path("/proc/sys/vm/drop_caches").write_text("3")
     one.disk.slow(reads=0.15)
-    short = one.node.start(timeout=7)
+    short = one.node.start(timeout=4)
     assert short.code == 1, str(short)
     assert "not ready after" in short.reason
     result = one.node.start(timeout=120)
