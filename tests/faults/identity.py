@@ -18,9 +18,6 @@ PATTERN = re.compile(rf"{TAG}\.([a-z0-9-]{{1,16}})\.(\d+)\.([0-9a-f]{{12}})")
 # the run can be seen, and one that cannot be seen is dead.
 ORIGIN = "OCF_LAB_ORIGIN"
 
-# include/linux/proc_ns.h, PROC_PID_INIT_INO: the namespace from which every process can be seen.
-INITIAL_NAMESPACE = 0xEFFFFFFC
-
 
 @dataclass(frozen=True)
 class Identity:
@@ -41,7 +38,7 @@ class Identity:
 
     def visible(self) -> bool:
         """Tell whether this process sees the disk's server if it lives."""
-        return pid_namespace() in (self.origin, INITIAL_NAMESPACE)
+        return pid_namespace() == self.origin
 
     def served(self) -> bool:
         """Tell whether the disk's server or keeper lives, as far as this process sees."""

@@ -2,11 +2,12 @@
 
     python3 -m tests.faults.leftovers
 
-A run's namespaces take everything away with them, a killed run's too, with one exception: a file system that was frozen stays so, and
-keeps its loop device, and each process that waits for it, for ever, whatever becomes of the disk beneath.
+A run's namespaces take everything away with them, a killed run's too, with one exception: a file system that was frozen stays
+so, and keeps its loop device, and each process that waits for it, for ever, whatever becomes of the disk beneath.
 
 A loop device is ours if its backing file bears our name.  It is left over if its server would be visible here and is not
-there: then nothing can be read from or written to the device ever again.
+there: then nothing can be read from or written to the device ever again.  What starts a run in a PID namespace of its own has to
+say so (tests.faults.identity.ORIGIN), or what the run leaves is taken for a stranger's.
 
 This module needs the standard library only and works from outside of the namespaces, as root.
 """

@@ -203,6 +203,31 @@ def test_a_hundred_hung_writes_leave_room_for_reads(disk: FaultDisk) -> None:
         assert writers.wait(timeout=20) == 0
 
 
+SCATTERED_WRITER = """
+import os, sys
+file = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT)
+for i in range(2000):
+    os.pwrite(file, b"x" * 4096, i * 3 * 4096)
+os.fsync(file)
+"""
+
+
+def test_hung_writeback_leaves_room_for_reads(mounted: FaultDisk) -> None:
+    """Write as a checkpoint does: far more than the disk takes at once."""
+    path = with_file(mounted)
+    mounted.hang(writes=True)
+    names = [f"{mounted.mountpoint}/{number}" for number in range(4)]
+    writers = [subprocess.Popen([sys.executable, "-c", SCATTERED_WRITER, name]) for name in names]
+    try:
+        for writer in writers:
+            processes.wait_until_stuck(writer.pid, 20)
+        assert mounted.requests()[Direction.WRITE].kept > 1
+        assert direct.outcome("read", path) == 0
+    finally:
+        mounted.heal()
+    assert [writer.wait(timeout=30) for writer in writers] == [0, 0, 0, 0]
+
+
 def gone(disk: FaultDisk) -> bool:
     """Tell whether nothing of a disk is left."""
     return (
