@@ -1,10 +1,42 @@
-# `make demo` and `make test` do all their own set-up on a fresh Debian 12 machine, as root.
-PYTHON ?= python3
+# Each target does all its own set-up on a fresh Debian 12 machine, as root, and can be repeated.
+PYTHON := $(firstword $(wildcard /usr/bin/python3) python3)
 DESTDIR ?=
 PYTHONDIR ?= /usr/lib/python3/dist-packages
 OCFDIR ?= /usr/lib/ocf/resource.d/lab
 
+# make test JOBS=2 PARTS="bullseye trixie" LIMIT=3600 ARGS="-k startup -x"
+JOBS ?= 1
+PARTS ?=
+LIMIT ?= 2400
+ARGS ?=
+
+# A plain `su` leaves these out.
+export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
+
 .PHONY: help setup demo test bench install
+
+help:
+	@echo 'make demo     the stock agent and ours over one database whose storage stops answering: a table and a picture'
+	@echo 'make test     linters and the whole suite on Debian 11, 12 and 13; PARTS=, JOBS=, LIMIT= and ARGS= narrow it'
+	@echo 'make bench    what a monitor costs, as ratios, against the budgets'
+	@echo 'make setup    what the three above begin with: see what is missing on this machine and install it'
+	@echo 'make install  the framework and the agents, into this machine or below DESTDIR'
+	@echo
+	@echo 'demo, test, bench and setup need root, a Debian machine and its package mirror. They install debootstrap on the'
+	@echo 'machine, and all the rest in roots of their own under /var/cache/ocf-lab (OCF_LAB_CACHE), about 3 GB.'
+
+setup:
+	@command -v $(PYTHON) >/dev/null || { echo 'make $@: python3 is missing (apt-get install python3)' >&2; exit 1; }
+	@$(PYTHON) -m lab.setup
+
+demo: setup
+	@$(PYTHON) -m lab.demo
+
+test: setup
+	@$(PYTHON) -m tests.run --jobs $(JOBS) --limit $(LIMIT) $(PARTS) -- $(ARGS)
+
+bench: setup
+	@$(PYTHON) -m lab.roots run bookworm -- python3 -m lab.bench
 
 install:
 	install -d $(DESTDIR)$(PYTHONDIR) $(DESTDIR)$(OCFDIR)

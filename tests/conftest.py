@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-pytest_plugins = ["tests.faults.fixtures"]
+pytest_plugins = ["tests.faults.fixtures", "tests.run.strict"]

@@ -62,7 +62,8 @@ def test_machine_paths_and_mirrors_are_found() -> None:
     bad = [f"open({slash}work/x)", f"cd {slash}root/.ssh", f"{slash}home/me/x"]
     assert machine_paths("\n".join([*bad, "$top" + slash + "work/x", "/workspace/"])) == bad
     found = ["pypi.example.org", "mirror.example.org", "10.1.2.3", "buildbox", "deb.example.org"]
-    assert mirrors(" ".join(f"https:{slash}{slash}{host}:8080{slash}x" for host in [*found, "www.kernel.org", "deb.debian.org"])) == set(found)
+    hosts = [*found, "www.kernel.org", "deb.debian.org"]
+    assert mirrors(" ".join(f"https:{slash}{slash}{host}:8080{slash}x" for host in hosts)) == set(found)
 
 
 def dead_links(path: Path) -> list[str]:

@@ -1,0 +1,68 @@
+"""Run the linters and the suite in the distribution roots.
+
+    python3 -m tests.run [PART...] [--jobs N] [--limit SECONDS] [-- PYTEST ARGUMENTS]
+
+All parts run, whatever becomes of one; the exit code is 0 only if all are good and nothing was left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from lab import roots
+from tests.run import runner
+
+RESULTS = Path("results", "tests")
+
+# name: root, what it shows, the tests.  What a root has not got is deselected here and nowhere else.
+TABLE = {
+    "style": ("bookworm", "linters, and this runner itself", "lint"),
+    "bookworm": ("bookworm", "the whole suite, with Pacemaker and pcs", "not lint"),
+    "bullseye": ("bullseye", "all that needs no cluster", "not lint and not cluster"),
+    "trixie": ("trixie", "all that needs no cluster", "not lint and not cluster"),
+}
+
+# The first line on standard input becomes Ctrl-C for pytest, which then takes down what the test at hand has set up.
+STOPPABLE = 'exec 3<&0; { read -r _ <&3 && kill -INT $$; } >/dev/null 2>&1 & exec "$@" 3<&- </dev/null'
+PYTEST = ["python", "-m", "pytest", "-p", "tests.run.events", "--color=no", "--durations=5", "--durations-min=5", "--show-capture=all"]
+
+
+def part(name: str, limit: float, arguments: list[str]) -> runner.Part:
+    root, shows, marker = TABLE[name]
+    machine = roots.ROOTS[root]
+    # Disks of a run that was killed are told from those in use by the PID namespace from which this run can be seen.
+    origin = f"OCF_LAB_ORIGIN={os.stat('/proc/self/ns/pid').st_ino}"
+    enter = [sys.executable, "-m", "lab.roots", "run", "--set", origin, root, "--", "sh", "-c", STOPPABLE, "stoppable"]
+    title = f"{shows}: Debian {machine.suite}, Python {machine.python}, PostgreSQL {machine.postgresql}"
+    return runner.Part(name, title, [*enter, *PYTEST, "-m", marker, *arguments], limit)
+
+
+def remove_leftovers() -> bool:
+    """Remove the disks that a killed run has left; tell whether all are gone."""
+    return subprocess.call([sys.executable, "-m", "tests.faults.leftovers"], stdin=subprocess.DEVNULL) == 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python3 -m tests.run", description="Run the linters and the suite in the distribution roots")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(TABLE)}; all of them when none is given")
+    parser.add_argument("--jobs", type=int, default=1, help="how many parts run at a time (default: %(default)s)")
+    parser.add_argument("--limit", type=float, default=2400.0, help="seconds that a part may take (default: %(default)g)")
+    words = sys.argv[1:]
+    split = words.index("--") if "--" in words else len(words)
+    given, arguments = parser.parse_args(words[:split]), words[split + 1 :]
+    if unknown := set(given.parts) - set(TABLE):
+        parser.error(f"no such part: {', '.join(sorted(unknown))}")
+    if os.geteuid() != 0:
+        sys.exit("make test: namespaces, loop devices and mounts need root")
+    os.chdir(roots.TREE)
+    clean = remove_leftovers()
+    code = runner.run([part(name, given.limit, arguments) for name in given.parts or TABLE], RESULTS, given.jobs)
+    return code if clean and remove_leftovers() else code or 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

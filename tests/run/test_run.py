@@ -1,0 +1,147 @@
+"""The runner itself: what must fail fails, what hangs ends, nothing is left."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.run.__main__ import STOPPABLE
+from tests.style.sources import TREE
+
+# The runner is the machine's business, not a root's: once is enough.
+pytestmark = pytest.mark.lint
+
+PYTEST = [sys.executable, "-m", "pytest", "-p", "tests.run.events", "-p", "tests.run.strict", "-p", "no:cacheprovider", "-c", "/dev/null"]
+# The runner with parts that are given as NAME=COMMAND; what precedes stands for entering a root.
+DRIVER = """
+import sys
+from pathlib import Path
+from tests.run import runner
+results, limit, *parts = sys.argv[1:]
+runner.GRACE, runner.QUIET = 2.0, 0.5
+parts = [runner.Part(name, f"shows {name}", ["sh", "-c", command], float(limit)) for name, _, command in (part.partition("=") for part in parts)]
+sys.exit(runner.run(parts, Path(results), jobs=2))
+"""
+LOOP = "while True:\n        time.sleep(0.1)"
+
+
+@pytest.fixture
+def suite(tmp_path: Path) -> Path:
+    (tmp_path / "suite").mkdir()
+    return tmp_path / "suite"
+
+
+def part(suite: Path, name: str, *tests: str) -> str:
+    """Write a test module; return the part that runs it, as the roots do."""
+    module = suite / f"test_{name}.py"
+    module.write_text("import os, signal, sys, time, pytest\n\n" + "\n\n".join(textwrap.dedent(test) for test in tests) + "\n")
+    words = ["sh", "-c", STOPPABLE, "stoppable", *PYTEST, f"--rootdir={suite}", str(module)]
+    return f"{name}=exec " + " ".join(f"'{word}'" for word in words)
+
+
+def command(suite: Path, *parts: str, limit: float = 60) -> list[str]:
+    return [sys.executable, "-c", DRIVER, str(suite / "results"), str(limit), *parts]
+
+
+def run(suite: Path, *parts: str, limit: float = 60) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(suite, *parts, limit=limit), cwd=TREE, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True, timeout=60)  # fmt: skip
+
+
+GOOD = "def test_good(): pass"
+
+
+def test_all_good(suite: Path) -> None:
+    done = run(suite, part(suite, "one", GOOD, "def test_too(): pass"), part(suite, "two", GOOD))
+    assert done.returncode == 0, done.stdout
+    assert "test_one.py" in done.stdout
+    assert "===== 3 passed in " in done.stdout.splitlines()[-1]
+    assert "passed test_one.py::test_good" in (suite / "results" / "one.log").read_text()
+
+
+@pytest.mark.parametrize(
+    "tests, says, closing",
+    [
+        (["def test_bad(): assert 1 == 2", GOOD], "FAILED test_bad.py::test_bad", "1 failed, 2 passed"),
+        (["@pytest.fixture\ndef x(): raise OSError\n", "def test_bad(x): pass"], "ERROR test_bad.py::test_bad", "1 passed, 1 error"),
+        (["def test_bad(): pytest.skip('no disk here')", GOOD], "test_bad.py::test_bad: Skipped: no disk here", "2 passed, 1 skipped"),
+        (["pytest.skip('no root', allow_module_level=True)"], "no root", "1 passed, 1 error"),
+        (["@pytest.mark.xfail(reason='not yet')\ndef test_bad(): assert 0", GOOD], "test_bad.py::test_bad: not yet", "2 passed, 1 skipped"),
+        (["@pytest.mark.xfail(reason='not yet')\ndef test_bad(): pass", GOOD], "test_bad.py::test_bad: not yet", "3 passed, 1 error"),
+        (["@pytest.mark.parametrize('x', [])\ndef test_bad(x): pass", GOOD], "test_bad.py::test_bad", "2 passed, 1 skipped"),
+        ([""], "no test ran (exit code 5)", "1 passed, 1 error"),
+        (["def broken("], "SyntaxError", "1 passed, 1 error"),
+        (["def test_bad(): os.kill(os.getpid(), 9)"], "no test ran (exit code -9)", "1 passed, 1 error"),
+        (["def test_bad(): os._exit(0)"], "no test ran (exit code 0)", "1 passed, 1 error"),
+        ([GOOD, "def test_bad(): os._exit(0)"], "failed (exit code 0)", "2 passed, 1 error"),
+    ],
+    ids=["failure", "error", "skip", "skipped-module", "xfail", "xpass", "no-parameters", "no-tests", "syntax", "killed", "quit", "quit-later"],
+)
+def test_all_parts_run_and_one_bad_one_fails_the_whole(suite: Path, tests: list[str], says: str, closing: str) -> None:
+    done = run(suite, part(suite, "bad", *tests), part(suite, "good", GOOD))
+    assert done.returncode == 1
+    assert says in done.stdout
+    assert "test_good.py" in done.stdout
+    assert f"===== {closing} in " in done.stdout.splitlines()[-1], done.stdout
+
+
+def test_a_part_that_cannot_begin_fails_the_whole(suite: Path) -> None:
+    done = run(suite, "bad=echo debootstrap failed; exit 1", part(suite, "good", GOOD))
+    assert done.returncode == 1
+    assert "debootstrap failed" in done.stdout
+    assert "no test ran (exit code 1)" in done.stdout
+
+
+def test_a_hang_is_ended_and_named_and_the_test_cleans_up(suite: Path) -> None:
+    flag = suite / "cleaned"
+    fixture = f"@pytest.fixture\ndef x():\n    yield\n    open({str(flag)!r}, 'w')\n"
+    done = run(suite, part(suite, "hung", fixture, f"def test_hang(x):\n    {LOOP}"), part(suite, "good", GOOD), limit=4)
+    assert done.returncode == 1
+    assert "not done after 4 s, in test_hung.py::test_hang" in done.stdout
+    assert "... in test_hung.py::test_hang for " in done.stdout
+    assert "KeyboardInterrupt" in done.stdout  # Where it was is shown.
+    assert flag.exists()
+
+
+def test_what_does_not_listen_is_killed(suite: Path) -> None:
+    deaf = f"def test_deaf():\n    signal.signal(signal.SIGINT, signal.SIG_IGN)\n    {LOOP}"
+    done = run(suite, part(suite, "deaf", deaf), limit=3)
+    assert done.returncode == 1
+    assert "not done after 3 s, in test_deaf.py::test_deaf" in done.stdout
+
+
+def processes(word: str) -> Iterator[int]:
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as file:
+                if word.encode() in file.read() and int(pid) != os.getpid():
+                    yield int(pid)
+        except OSError:
+            pass
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupted_run_leaves_nothing(suite: Path, number: signal.Signals) -> None:
+    flag = suite / "begun"
+    hang = f"def test_hang():\n    open({str(flag)!r}, 'w')\n    os.system('sleep 600.{os.getpid()} &')\n    {LOOP}"
+    runner = subprocess.Popen(command(suite, part(suite, "one", hang), part(suite, "two", hang), part(suite, "three", GOOD)), cwd=TREE,
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)  # fmt: skip
+    deadline = time.monotonic() + 20
+    while not flag.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert flag.exists()
+    runner.send_signal(number)
+    output, _ = runner.communicate(timeout=30)
+    assert runner.returncode == 128 + number
+    assert f"interrupted by {number.name}" in output
+    assert "three  not begun" in output
+    assert list(processes(str(suite))) == []
+    assert list(processes(f"600.{os.getpid()}")) == []
