@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import argparse
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 from lab import roots
+from tests.faults import leftovers
 from tests.run import runner
 
 RESULTS = Path("results", "tests")
@@ -41,9 +41,14 @@ def part(name: str, limit: float, arguments: list[str]) -> runner.Part:
     return runner.Part(name, title, [*enter, *PYTEST, "-m", marker, *arguments], limit)
 
 
-def remove_leftovers() -> bool:
-    """Remove the disks that a killed run has left; tell whether all are gone."""
-    return subprocess.call([sys.executable, "-m", "tests.faults.leftovers"], stdin=subprocess.DEVNULL) == 0
+def remove_leftovers() -> set[str]:
+    """Remove the disks that a killed run has left; return those that withstand, which takes a reboot."""
+    for found in leftovers.found().values():
+        print(f"== removing the disk {found.disk!r} that a run has left", flush=True)
+    withstand = set(leftovers.remove())
+    for name in withstand:
+        print(f"== {name} cannot be removed", flush=True)
+    return withstand
 
 
 def main() -> int:
@@ -59,9 +64,9 @@ def main() -> int:
     if os.geteuid() != 0:
         sys.exit("make test: namespaces, loop devices and mounts need root")
     os.chdir(roots.TREE)
-    clean = remove_leftovers()
+    before = remove_leftovers()
     code = runner.run([part(name, given.limit, arguments) for name in given.parts or TABLE], RESULTS, given.jobs)
-    return code if clean and remove_leftovers() else code or 1
+    return code or int(bool(remove_leftovers() - before))
 
 
 if __name__ == "__main__":

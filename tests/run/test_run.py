@@ -19,7 +19,8 @@ from tests.style.sources import TREE
 # The runner is the machine's business, not a root's: once is enough.
 pytestmark = pytest.mark.lint
 
-PYTEST = [sys.executable, "-m", "pytest", "-p", "tests.run.events", "-p", "tests.run.strict", "-p", "no:cacheprovider", "-c", "/dev/null"]
+PLUGINS = ["-p", "tests.run.events", "-p", "tests.run.strict", "-p", "no:cacheprovider"]
+PYTEST = [sys.executable, "-m", "pytest", *PLUGINS, "-c", "/dev/null"]
 # The runner with parts that are given as NAME=COMMAND; what precedes stands for entering a root.
 DRIVER = """
 import sys
@@ -27,7 +28,8 @@ from pathlib import Path
 from tests.run import runner
 results, limit, *parts = sys.argv[1:]
 runner.GRACE, runner.QUIET = 2.0, 0.5
-parts = [runner.Part(name, f"shows {name}", ["sh", "-c", command], float(limit)) for name, _, command in (part.partition("=") for part in parts)]
+pairs = [part.split("=", 1) for part in parts]
+parts = [runner.Part(name, f"shows {name}", ["sh", "-c", command], float(limit)) for name, command in pairs]
 sys.exit(runner.run(parts, Path(results), jobs=2))
 """
 LOOP = "while True:\n        time.sleep(0.1)"
@@ -57,6 +59,7 @@ def run(suite: Path, *parts: str, limit: float = 60) -> subprocess.CompletedProc
 
 
 GOOD = "def test_good(): pass"
+XFAIL = "@pytest.mark.xfail(reason='not yet')\n"
 
 
 def test_all_good(suite: Path) -> None:
@@ -74,8 +77,8 @@ def test_all_good(suite: Path) -> None:
         (["@pytest.fixture\ndef x(): raise OSError\n", "def test_bad(x): pass"], "ERROR test_bad.py::test_bad", "1 passed, 1 error"),
         (["def test_bad(): pytest.skip('no disk here')", GOOD], "test_bad.py::test_bad: Skipped: no disk here", "2 passed, 1 skipped"),
         (["pytest.skip('no root', allow_module_level=True)"], "no root", "1 passed, 1 error"),
-        (["@pytest.mark.xfail(reason='not yet')\ndef test_bad(): assert 0", GOOD], "test_bad.py::test_bad: not yet", "2 passed, 1 skipped"),
-        (["@pytest.mark.xfail(reason='not yet')\ndef test_bad(): pass", GOOD], "test_bad.py::test_bad: not yet", "3 passed, 1 error"),
+        ([XFAIL + "def test_bad(): assert 0", GOOD], "test_bad.py::test_bad: not yet", "2 passed, 1 skipped"),
+        ([XFAIL + "def test_bad(): pass", GOOD], "test_bad.py::test_bad: not yet", "3 passed, 1 error"),
         (["@pytest.mark.parametrize('x', [])\ndef test_bad(x): pass", GOOD], "test_bad.py::test_bad", "2 passed, 1 skipped"),
         ([""], "no test ran (exit code 5)", "1 passed, 1 error"),
         (["def broken("], "SyntaxError", "1 passed, 1 error"),
@@ -83,7 +86,8 @@ def test_all_good(suite: Path) -> None:
         (["def test_bad(): os._exit(0)"], "no test ran (exit code 0)", "1 passed, 1 error"),
         ([GOOD, "def test_bad(): os._exit(0)"], "failed (exit code 0)", "2 passed, 1 error"),
     ],
-    ids=["failure", "error", "skip", "skipped-module", "xfail", "xpass", "no-parameters", "no-tests", "syntax", "killed", "quit", "quit-later"],
+    ids=["failure", "error", "skip", "skipped-module", "xfail", "xpass", "no-parameters", "no-tests", "syntax", "killed", "quit",
+         "quit-later"],  # fmt: skip
 )
 def test_all_parts_run_and_one_bad_one_fails_the_whole(suite: Path, tests: list[str], says: str, closing: str) -> None:
     done = run(suite, part(suite, "bad", *tests), part(suite, "good", GOOD))
