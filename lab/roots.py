@@ -239,13 +239,16 @@ def run(name: str, command: Sequence[str], *, shares: Sequence[Path] = (), envir
     The work tree is /src, read-only.  `shares` are directories of the machine that the command may write, at the same path.
     """
     build(name)
+    # A frozen disk is the one thing that outlives its namespaces; a disk is known by the namespace that its run was started from.
+    subprocess.call([sys.executable, "-m", "tests.faults.leftovers"], cwd=TREE, stdin=subprocess.DEVNULL)
     root = ROOTS[name]
     enter = {
         "DEBIAN": str(debian_directory(root)), "VENV": str(python_directory(root)), "TREE": str(TREE), "NAME": f"lab-{name}",
         "SHARES": " ".join(str(share) for share in shares),
     }  # fmt: skip
     inside = {"PATH": "/opt/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LC_ALL": "C.UTF-8",
-              "TERM": os.environ.get("TERM", "dumb"), "PYTHONDONTWRITEBYTECODE": "1", "HYPOTHESIS_STORAGE_DIRECTORY": "/tmp/hypothesis", **(environment or {})}  # fmt: skip
+              "TERM": os.environ.get("TERM", "dumb"), "PYTHONDONTWRITEBYTECODE": "1", "HYPOTHESIS_STORAGE_DIRECTORY": "/tmp/hypothesis",
+              "OCF_LAB_ORIGIN": str(os.stat("/proc/self/ns/pid").st_ino), **(environment or {})}  # fmt: skip
     # Whatever ends this process, SIGKILL included, ends the namespaces and all that is in them.
     namespaces = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child", "--uts", "--ipc", "--net"]
     return subprocess.call([*namespaces, "--", "sh", "-c", ENTER, "enter", *command], env={**enter, **inside})
