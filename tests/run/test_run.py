@@ -86,8 +86,7 @@ def test_all_good(suite: Path) -> None:
         (["def test_bad(): os._exit(0)"], "no test ran (exit code 0)", "1 passed, 1 error"),
         ([GOOD, "def test_bad(): os._exit(0)"], "failed (exit code 0)", "2 passed, 1 error"),
     ],
-    ids=["failure", "error", "skip", "skipped-module", "xfail", "xpass", "no-parameters", "no-tests", "syntax", "killed", "quit",
-         "quit-later"],  # fmt: skip
+    ids=["failure", "error", "skip", "skipped-module", "xfail", "xpass", "no-parameters", "empty", "syntax", "killed", "quit", "quit-2nd"],
 )
 def test_all_parts_run_and_one_bad_one_fails_the_whole(suite: Path, tests: list[str], says: str, closing: str) -> None:
     done = run(suite, part(suite, "bad", *tests), part(suite, "good", GOOD))
