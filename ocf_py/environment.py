@@ -16,15 +16,15 @@ YES = ("yes", "true", "1", "on", "ja")
 
 def milliseconds(text: str | None) -> float | None:
     """Return seconds for Pacemaker's milliseconds, None for anything that is not a number."""
-    return int(text) / 1000 if text and text.isascii() and text.isdigit() else None
+    return int(text) / 1000 if text and text.isascii() and text.isdigit() and len(text) < 16 else None
 
 
 class Environment:
     """The executor's words.  Attributes are plain values in seconds, never strings to be parsed again."""
 
     __slots__ = (
-        "check_level", "debug", "debug_file", "dialect", "exit_reason_prefix", "facility", "inherited", "interval", "log_file", "meta", "no_commands",
-        "parameters", "provider", "resource", "root", "rsctmp", "sbin", "timeout", "trace", "trace_file", "type", "version",
+        "check_level", "debug", "debug_file", "dialect", "exit_reason_prefix", "facility", "inherited", "interval", "log_file", "meta",
+        "no_commands", "parameters", "provider", "resource", "root", "rsctmp", "sbin", "timeout", "trace", "trace_file", "type", "version",
     )  # fmt: skip
 
     def __init__(self, **values: object) -> None:

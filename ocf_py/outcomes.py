@@ -17,7 +17,7 @@ DEGRADED = 190
 DEGRADED_PROMOTED = 191
 
 # Codes that ban a resource from this node or from all nodes.  They speak of an installation or a configuration, never of
-# something that a monitor or a stop has seen (Pacemaker: lib/pengine/unpack.c, unpack_rsc_op_failure).
+# something that a monitor or a stop has seen (Pacemaker: lib/pengine/unpack.c, remap_operation).
 BANNING = (ERR_ARGS, ERR_PERM, ERR_INSTALLED, ERR_CONFIGURED)
 
 

@@ -14,9 +14,13 @@ if TYPE_CHECKING:
 
     from .agent import Agent
 
+SHOWN = 40  # So much of a wrong value is repeated: the reason has room for all that is wrong.
 YES = ("yes", "true", "1", "on", "ja")
 NO = ("no", "false", "0", "off")
-UNITS = (("min", 60.0), ("ms", 0.001), ("us", 0.000001), ("msec", 0.001), ("sec", 1.0), ("s", 1.0), ("m", 60.0), ("hr", 3600.0), ("h", 3600.0))
+UNITS = (
+    ("min", 60.0), ("ms", 0.001), ("us", 0.000001), ("usec", 0.000001), ("msec", 0.001), ("sec", 1.0), ("s", 1.0), ("m", 60.0),
+    ("hr", 3600.0), ("h", 3600.0),
+)  # fmt: skip
 
 
 class Parameter:
@@ -95,7 +99,7 @@ class Path(String):
     def parse(self, text: str) -> str:
         if not text.startswith("/"):
             raise ValueError("is not an absolute path")
-        return text if text == "/" else text.rstrip("/")
+        return text.rstrip("/") or "/"
 
 
 class Integer(Parameter):
@@ -238,18 +242,20 @@ def duration_or_auto(shortdesc: str, longdesc: str = "", **more: Any) -> AutoSec
 def parse_all(declared: Mapping[str, Parameter], given: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
     """Return the values of all parameters and what is wrong with the given texts, in words.
 
-    A parameter whose text is wrong or missing gets its default, so that a stop can still address what it can.
+    A parameter whose text is wrong or missing gets its default, so that a stop can still address what it can.  One that is not given
+    takes the text of the deprecated one that it replaces.
     """
     values: dict[str, Any] = {}
     wrong: list[str] = []
     for name, parameter in declared.items():
-        text = given.get(name, "") or parameter.default or ""
+        replaced = "".join(given.get(old, "") for old, other in declared.items() if other.replaced_by == name)
+        text = given.get(name, "") or replaced or parameter.default or ""
         try:
             values[name] = parameter.read(text) if text else parameter.absent()
             if not text and parameter.required and not given.get(parameter.replaced_by):
                 wrong.append(f"{name} is required")
         except ValueError as error:
-            shown = "its value" if parameter.secret else repr(text)
+            shown = "its value" if parameter.secret else repr(text if len(text) <= SHOWN else text[: SHOWN - 3] + "...")
             wrong.append(f"{name}={shown} {error}")
             values[name] = parameter.read(parameter.default) if parameter.default else parameter.absent()
     return values, wrong

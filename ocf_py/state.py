@@ -50,10 +50,14 @@ def decode(text: bytes) -> dict[str, str]:
     for line in text.decode("utf-8", "surrogateescape").split("\n"):
         key, blank, value = line.partition(" ")
         if blank:
-            if "\\" in value:
-                value = value.replace("\\\\", "\1").replace("\\n", "\n").replace("\\0", "\0").replace("\1", "\\")
-            facts[key] = value
+            facts[key] = plain(value) if "\\" in value else value
     return facts
+
+
+def plain(value: str) -> str:
+    """Return an escaped value as it was before `encode`."""
+    pieces = value.split("\\\\")
+    return "\\".join(piece.replace("\\n", "\n").replace("\\0", "\0") for piece in pieces)
 
 
 class Memory:
