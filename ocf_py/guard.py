@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
+    from typing_extensions import Self
+
     from .deadline import Deadline
 
 PREFIX = "child."
@@ -34,9 +36,11 @@ PREFIX = "child."
 # two and which needs no space once the page exists.
 PAGE, PART = 4096, 1024
 IDENTITY, EVIDENCE, STEP = 0, PART, 2 * PART
+NAME = 200  # So much of a target or step is recorded: what stands after it in the part must have room.
 
 TICK = 0.25
-SIGKILL, SIGTERM = 9, 15  # The signal module costs an import of enum.
+# The signal module costs an import of enum.
+SIGINT, SIGKILL, SIGPIPE, SIGTERM, SIGCHLD, SIGXFSZ = 2, 9, 13, 15, 17, 25
 
 
 class Child:
@@ -48,9 +52,16 @@ class Child:
         self.facts, self.instance = facts, instance
         self.pid, self.started = int(facts["pid"]), facts["started"]
         self.since, self.target = float(facts["since"]), facts["target"]
-        self.step = step.get("step", "")
-        self.may_write = step.get("writes", facts.get("writes", "1"))
-        self.step_since = float(step.get("since", self.since))
+        self.step, self.step_since, self.may_write = "", self.since, facts.get("writes", "1")
+        self.read_step(step)
+
+    def read_step(self, step: dict[str, str]) -> None:
+        """Take over what the child says of its step; what another child said, or one that is just writing, counts as nothing said."""
+        try:
+            if int(step["pid"]) == self.pid:
+                self.step_since, self.may_write, self.step = float(step["since"]), step["writes"], step["step"]
+        except (KeyError, ValueError):
+            return
 
     def alive(self) -> bool:
         """Return whether the child still exists.  A zombie does no more I/O and counts as gone."""
@@ -135,7 +146,7 @@ def living(identity: dict[str, str], step: dict[str, str], instance: str = "") -
     if not identity or identity.get("boot") != state.boot_id():
         return None
     try:
-        child = Child(identity, step if step.get("pid") == identity.get("pid") else {}, instance)
+        child = Child(identity, step, instance)
     except (KeyError, ValueError):
         return None
     return child if child.alive() else None
@@ -274,17 +285,15 @@ class Guards:
         child_release, release = os.pipe()
         since = time.monotonic()
         try:
-            pid = os.fork()
+            pid = fork()
         except OSError as error:
             for descriptor in (answer, child_answer, child_release, release):
                 os.close(descriptor)
             return self._finish(call, error=Error(f"cannot start a child for {call.target}: {error.strerror}"))
         if pid == 0:
             # Its own lock and those of its siblings too: a lock would be held for as long as this child is stuck.
-            for descriptor in (answer, release, *self._open):
-                if descriptor != record.page:
-                    os.close(descriptor)
-            work(call, record, child_answer, child_release)
+            others = [descriptor for descriptor in (answer, release, *self._open) if descriptor != record.page]
+            work(call, record, child_answer, child_release, others)
         os.close(child_answer)
         os.close(child_release)
         call._answer, call._received, call.own = answer, b"", True
@@ -292,7 +301,7 @@ class Guards:
         os.set_blocking(answer, False)
         about = process(pid)
         identity = {"boot": state.boot_id(), "pid": str(pid), "started": about[1] if about else "", "since": f"{since:.3f}",
-                    "target": call.target, **call.facts}  # fmt: skip
+                    "target": call.target[:NAME], **call.facts}  # fmt: skip
         call.child = Child(identity, {})
         try:
             record.write(IDENTITY, identity)
@@ -321,9 +330,7 @@ class Guards:
             self._begin(call)
         if call.done or not call.child or not call.record:
             return
-        step = call.record.read(STEP)
-        if step.get("pid") == str(call.child.pid):
-            call.child.step, call.child.step_since, call.child.may_write = step["step"], float(step["since"]), step["writes"]
+        call.child.read_step(call.record.read(STEP))
         call.look(now)
         verdict = call.judge(now)
         if verdict and call._answer >= 0:
@@ -378,7 +385,7 @@ class Group:
     def __init__(self, guards: Guards, calls: tuple[Call, ...], ends: float) -> None:
         self._guards, self.calls, self._ends = guards, calls, ends
 
-    def __enter__(self) -> Group:
+    def __enter__(self) -> Self:
         for call in self.calls:
             self._guards._begin(call)
         return self
@@ -425,26 +432,27 @@ def reap(pid: int) -> None:
 
 # What follows runs in the child.
 
-_page = -1
+_pages: list[int] = []  # The descriptor of this child's record.
 
 
 def step(name: str, writes: bool = False) -> None:
     """Say in the record what the child does next, and whether that may write; does nothing outside a guarded child."""
-    if _page >= 0:
-        facts = {"pid": str(os.getpid()), "step": name, "since": f"{time.monotonic():.3f}", "writes": "1" if writes else "0"}
-        os.pwrite(_page, state.encode(facts).ljust(PART, b"\0"), STEP)
+    for page in _pages:
+        facts = {"pid": str(os.getpid()), "step": name[:NAME], "since": f"{time.monotonic():.3f}", "writes": "1" if writes else "0"}
+        os.pwrite(page, state.encode(facts).ljust(PART, b"\0"), STEP)
 
 
-def work(call: Call, record: Record, answer: int, release: int) -> None:
-    """Wait for the release, run the function, answer, and end.  Never returns."""
-    global _page
+def work(call: Call, record: Record, answer: int, release: int, others: list[int]) -> None:
+    """Wait for the release, run the function, answer, and end.  Never returns.  `others` are the parent's descriptors."""
     try:
+        for descriptor in others:
+            os.close(descriptor)
         null = os.open(os.devnull, os.O_RDWR)
         for descriptor in (0, 1, 2):
             os.dup2(null, descriptor)
         default_signals()
         if os.read(release, 1):
-            _page = record.page
+            _pages.append(record.page)
             if call.user:
                 call.user.become()
             send(answer, attempt(call))
@@ -452,11 +460,27 @@ def work(call: Call, record: Record, answer: int, release: int) -> None:
         os._exit(0)
 
 
-def default_signals() -> None:
+def fork() -> int:
+    """Fork with SIGTERM and SIGINT held back in the child until `default_signals`: there they would be raised as in the parent."""
     import _signal  # type: ignore[import-not-found]  # The C module has no stubs.
 
-    for number in (SIGTERM, 2, 13):
+    before = _signal.pthread_sigmask(_signal.SIG_BLOCK, (SIGTERM, SIGINT))
+    pid = -1
+    try:
+        pid = os.fork()
+    finally:
+        if pid != 0:
+            _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
+    return pid
+
+
+def default_signals() -> None:
+    """Give up what this process, and Python at its start, has set for signals.  A program inherits the mask and what is ignored."""
+    import _signal
+
+    for number in (SIGTERM, SIGINT, SIGPIPE, SIGXFSZ):
         _signal.signal(number, _signal.SIG_DFL)
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
 
 
 def attempt(call: Call) -> tuple[str, Any]:
@@ -471,7 +495,10 @@ def attempt(call: Call) -> tuple[str, Any]:
 
 
 def send(descriptor: int, answer: tuple[str, Any]) -> None:
-    text = marshal.dumps(answer)
+    try:
+        text = marshal.dumps(answer)
+    except ValueError:
+        text = marshal.dumps(("Exception", f"internal error: {type(answer[1]).__name__} cannot be an answer of a guarded call"))
     text = len(text).to_bytes(4, "big") + text
     while text:
         text = text[os.write(descriptor, text) :]
