@@ -13,7 +13,7 @@ import time
 
 from . import guard, state
 from .guard import SIGKILL, SIGTERM
-from .outcomes import CommandFailed, DeadlineExceeded, Error, Hung, NotInstalled
+from .outcomes import CommandFailed, DeadlineExceeded, Error, Hung, NotInstalled, NotPermitted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,7 +49,8 @@ def find(program: str) -> str | None:
 
 def quoted(argv: Sequence[str]) -> str:
     safe = "-_./=:@%+,"
-    return " ".join(word if word and all(c.isalnum() or c in safe for c in word) else "'" + word.replace("'", "'\\''") + "'" for word in argv)
+    plain = (word and all(c.isalnum() or c in safe for c in word) for word in argv)
+    return " ".join(word if is_plain else "'" + word.replace("'", "'\\''") + "'" for word, is_plain in zip(argv, plain))
 
 
 class Runner:
@@ -76,38 +77,28 @@ class Runner:
 
         `ok` are the exit codes taken as success, None for any.  `env` replaces the executor's part of the environment.  With a
         `target` the program is recorded as working on it, so that a later stop knows of it should it hang.  Raises NotInstalled,
-        CommandFailed, DeadlineExceeded (it was ended), Hung (it could not be ended and was left behind), CannotRecord.
+        NotPermitted, CommandFailed, DeadlineExceeded (it was ended), Hung (it could not be ended and was left behind), CannotRecord.
         """
         path = find(argv[0])
         if not path:
             raise NotInstalled(f"{argv[0]} is not installed")
-        deadline = self.deadline if within is None else self.deadline.at_most(within)
+        # Ending a program takes up to twice the grace, which belongs to the action's time.
+        most = self.deadline.left()
+        most -= min(2 * GRACE, most / 2)
+        deadline = self.deadline.at_most(most if within is None else min(within, most))
         environment = {**(self.world if env is None else env), "LC_ALL": "C"}
         environment.setdefault("PATH", PATH)
-        began = time.monotonic()
         running = Running([path, *argv[1:]], environment, input, user)
-        record = guard.Record(self.folder, target) if target else None
+        record = self._claimed(target) if target else None
         try:
-            if record:
-                record.open()
-                left = record.child()
-                if left:
-                    raise Hung(target, left.pid, left.age, f"{target}: process {left.pid} of {left.age:.0f} s ago still at work")
-            running.start(record, {"target": target, "writes": "1" if writes else "0"})
+            running.start(record, {"target": target[: guard.NAME], "writes": "1" if writes else "0"})
             code = running.wait(deadline)
             if code is None:
-                code = running.end()
-                if code is None:
-                    seconds = time.monotonic() - began
-                    self.trace(f"{quoted(argv)} left behind after {seconds:.2f} s (process {running.pid})")
-                    raise Hung(target or argv[0], running.pid, seconds,
-                               f"{quoted(argv)[:100]} hangs in uninterruptible sleep for {seconds:.0f} s (process {running.pid})")  # fmt: skip
-                if record:
-                    record.write(guard.IDENTITY, {})
-                self.trace(f"{quoted(argv)} ended after {time.monotonic() - began:.2f} s: no time left")
-                raise DeadlineExceeded(f"{quoted(argv)[:100]} still running after {time.monotonic() - began:.0f} s")
+                raise self._overdue(running, record, target)
             if record:
                 record.write(guard.IDENTITY, {})
+        except Error:
+            raise
         except BaseException:
             if running.pid > 0 and running.code is None:
                 running.end()
@@ -116,13 +107,45 @@ class Runner:
             running.close()
             if record:
                 record.close()
-        finished = Finished(argv, code, running.text(running.out), running.text(running.err), time.monotonic() - began)
+        finished = Finished(argv, code, running.text(running.out), running.text(running.err), running.seconds)
         self.trace(f"{quoted(argv)} -> {code} in {finished.seconds:.2f} s")
         if running.failure:
-            raise NotInstalled(f"{argv[0]} cannot be executed: {os.strerror(running.failure)}")
+            denied = running.failure in (errno.EPERM, errno.EACCES)
+            raise (NotPermitted if denied else NotInstalled)(f"{argv[0]} cannot be executed: {os.strerror(running.failure)}")
         if ok is not None and code not in ok:
             raise CommandFailed(finished.failure(), finished)
         return finished
+
+    def _claimed(self, target: str) -> guard.Record:
+        """Return the target's record, locked, with nobody at work on it.  Raises Hung, Error or CannotRecord."""
+        record = guard.Record(self.folder, target)
+        record.open()
+        try:
+            left = record.child()
+            if left:
+                raise Hung(target, left.pid, left.age, f"{target}: process {left.pid} of {left.age:.0f} s ago still at work")
+            if not record.try_lock():
+                raise Error(f"{target}: another action is at work on it")
+        except Error:
+            record.close()
+            raise
+        return record
+
+    def _overdue(self, running: Running, record: guard.Record | None, target: str) -> Error:
+        """End a program whose time is over, and return what is to be said of it."""
+        stuck = running.end()
+        words, seconds = quoted(running.argv), running.seconds
+        if not stuck:
+            if record:
+                record.write(guard.IDENTITY, {})
+            self.trace(f"{words} ended after {seconds:.2f} s: no time left")
+            return DeadlineExceeded(f"{words[:100]} still running after {seconds:.0f} s")
+        pid, started = stuck
+        if record:
+            record.write(guard.IDENTITY, {**record.read(guard.IDENTITY), "pid": str(pid), "started": started})
+        self.trace(f"{words} left behind after {seconds:.2f} s (process {pid})")
+        text = f"{words[:100]} hangs in uninterruptible sleep for {seconds:.0f} s (process {pid})"
+        return Hung(target or running.argv[0], pid, seconds, text)
 
 
 class Running:
@@ -131,11 +154,16 @@ class Running:
     def __init__(self, argv: Sequence[str], env: Mapping[str, str], input: str, user: guard.Account | None) -> None:
         self.argv, self.env, self.input, self.user = argv, env, input.encode(), user
         self.pid = self.pidfd = -1
+        self._began = time.monotonic()
         self.out, self.err, self.failure = bytearray(), bytearray(), 0
         self.code: int | None = None
         self._pipes: dict[int, bytearray] = {}
         self._feed = -1
         self._error = -1
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._began
 
     def start(self, record: guard.Record | None, facts: dict[str, str]) -> None:
         stdin, self._feed = os.pipe() if self.input else (os.open(os.devnull, os.O_RDONLY), -1)
@@ -144,8 +172,8 @@ class Running:
         self._error, child_error = os.pipe()
         child_release, release = os.pipe()
         self._pipes = {out: self.out, err: self.err}
-        since = time.monotonic()
-        self.pid = os.fork()
+        since = self._began
+        self.pid = guard.fork()
         if self.pid == 0:
             self._become(stdin, child_out, child_err, child_error, child_release, release)
         for descriptor in (stdin, child_out, child_err, child_error, child_release):
@@ -218,7 +246,8 @@ class Running:
 
     def _drain(self, descriptor: int) -> bool:
         """Take what is there; return whether the pipe may still bring more.  What exceeds the limit is read and dropped."""
-        while True:
+        # Bounded: who writes without end would keep the caller from its deadline.
+        for _ in range(OUTPUT_LIMIT // 65536 + 1):
             try:
                 part = os.read(descriptor, 65536)
             except BlockingIOError:
@@ -227,6 +256,7 @@ class Running:
                 return False
             kept = self._pipes[descriptor]
             kept += part[: max(0, OUTPUT_LIMIT - len(kept))]
+        return True
 
     def _code(self) -> int | None:
         pid, status = os.waitpid(self.pid, os.WNOHANG)
@@ -234,40 +264,37 @@ class Running:
             self.code = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
         return self.code
 
-    def end(self) -> int | None:
-        """End the program and what it started in our process group; return its code, or None when it cannot be ended."""
-        for signal, seconds in ((SIGTERM, GRACE), (SIGKILL, GRACE)):
-            for pid in (self.pid, *self._descendants()):
+    def end(self) -> tuple[int, str] | None:
+        """End the program and what it started in our process group.
+
+        Returns the process id and start time of one that cannot be ended, None when all are gone.
+        """
+        family: dict[int, str] = {}
+        left: list[tuple[int, str]] = []
+        for signal in (SIGTERM, SIGKILL):
+            # Who has lost its parent by the first signal is no descendant any more, and is remembered for the second.
+            family.update(self._family())
+            for pid in living(family):
                 try:
                     os.kill(pid, signal)
-                except OSError as error:
-                    if error.errno not in (errno.ESRCH, errno.EPERM):
-                        raise
-            poll = select.poll()
-            poll.register(self.pidfd, select.POLLIN)
-            poll.poll(seconds * 1000)
-            code = self._code()
-            if code is not None:
-                return code
-        return None
-
-    def _descendants(self) -> list[int]:
-        """Return the processes of our group that descend from the program."""
-        parents: dict[int, int] = {}
-        group = os.getpgrp()
-        for name in guard.listing("/proc"):
-            if name.isdigit():
-                try:
-                    with open(f"/proc/{name}/stat", "rb") as file:
-                        fields = file.read().rpartition(b")")[2].split()
-                except OSError:
+                except (ProcessLookupError, PermissionError):
                     continue
-                if int(fields[2]) == group:
-                    parents[int(name)] = int(fields[1])
-        found = [self.pid]
-        for pid in found:
-            found += [child for child, parent in parents.items() if parent == pid]
-        return found[1:]
+            until = time.monotonic() + GRACE
+            while (left := list(living(family).items())) and time.monotonic() < until:
+                time.sleep(0.01)
+            if not left:
+                break
+        self._code()
+        return left[0] if left else None
+
+    def _family(self) -> dict[int, str]:
+        """Return the start times of the program and of its descendants in our process group, by process id."""
+        group = os.getpgrp()
+        about = {int(name): found for name in guard.listing("/proc") if name.isdigit() and (found := status(int(name)))}
+        family = [self.pid]
+        for parent in family:
+            family += [pid for pid, (_, its_parent, its_group, _) in about.items() if its_parent == parent and its_group == group]
+        return {pid: about[pid][3] for pid in family if pid in about}
 
     def text(self, output: bytearray) -> str:
         return bytes(output).decode("utf-8", "surrogateescape")
@@ -276,6 +303,22 @@ class Running:
         for descriptor in (*self._pipes, self._feed, self._error, self.pidfd):
             if descriptor >= 0:
                 os.close(descriptor)
+
+
+def status(pid: int) -> tuple[str, int, int, str] | None:
+    """Return the state letter, parent, process group and start time of a process, None where there is none."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    return fields[0].decode(), int(fields[1]), int(fields[2]), fields[19].decode()
+
+
+def living(processes: Mapping[int, str]) -> dict[int, str]:
+    """Return those of the processes, given by id and start time, that still exist; a zombie is gone."""
+    known = {pid: status(pid) for pid in processes}
+    return {pid: started for pid, started in processes.items() if (now := known[pid]) and now[3] == started and now[0] not in "ZX"}
 
 
 def require(*programs: str) -> None:
