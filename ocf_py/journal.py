@@ -73,11 +73,11 @@ class Journal:
         self._log("WARNING" if degraded else "ERROR", text, stderr=False)
 
     def _log(self, level: str, text: str, stderr: bool = True) -> None:
-        for line in self.masked(text).replace("\0", "").splitlines():
-            line = line.encode("utf-8", "backslashreplace").decode()
+        whole = self.masked(text).replace("\0", "").encode("utf-8", "backslashreplace").decode()
+        for line in whole.splitlines():
             taken = self._send(level, line)
             stamped = f"{time.strftime('%b %d %T')} {self._tag}:    {level}: {line}\n"
-            for path in (self._environment.log_file, self._environment.debug_file):
+            for path in dict.fromkeys((self._environment.log_file, self._environment.debug_file)):
                 if path:
                     self._lines.append((path, stamped))
             if stderr and not self._quiet and (not (taken or self._environment.log_file) or self._on_terminal()):

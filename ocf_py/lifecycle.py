@@ -15,8 +15,11 @@ from .outcomes import (
     DEGRADED_PROMOTED,
     ERR_GENERIC,
     NOT_RUNNING,
+    PROMOTED,
+    STOPPED,
     SUCCESS,
     Error,
+    FailedPromoted,
     NotInstalled,
     NotRunning,
     State,
@@ -31,15 +34,17 @@ if TYPE_CHECKING:
 
 DEFAULT_TIMEOUT = 20.0  # Pacemaker's own, for an operation that has none (PCMK_DEFAULT_ACTION_TIMEOUT_MS).
 REASON_LIMIT = 200
+LOG_WITHIN = 0.3  # Part of the deadline's reserve, which is a second where the timeout is 20.
 GIVEN = "given."  # Parameters of the last start, in the memory.
 
 
-class Interrupted(Error):
-    """The action was asked to end (SIGTERM or Ctrl-C)."""
+class Interrupted(BaseException):
+    """The action was asked to end (SIGTERM or Ctrl-C).  No Error: who expects those would go on with the action."""
 
 
 def main(cls: type[Agent]) -> None:
     """Run the action that this process was started for and end the process; never returns."""
+    fill_standard_streams()
     interruptible()
     code = run(cls, sys.argv, os.environ)
     for stream in (sys.stdout, sys.stderr):
@@ -51,15 +56,27 @@ def main(cls: type[Agent]) -> None:
     os._exit(code)
 
 
+def fill_standard_streams() -> None:
+    """Put /dev/null where the executor has closed a standard stream: a record or a pipe would get its number, and the reason."""
+    descriptor = os.open(os.devnull, os.O_RDWR)
+    while descriptor <= 2:
+        descriptor = os.dup(descriptor)
+    os.close(descriptor)
+
+
 def interruptible() -> None:
     """Turn SIGTERM into an exception, so that children are ended and a reason is given."""
     import _signal  # type: ignore[import-not-found]  # The C module has no stubs.
 
     def interrupt(number: int, frame: object) -> None:
+        _signal.signal(guard.SIGTERM, _signal.SIG_IGN)
+        _signal.signal(guard.SIGINT, _signal.SIG_IGN)
         raise Interrupted(f"interrupted by signal {number}")
 
     _signal.signal(guard.SIGTERM, interrupt)
-    _signal.signal(2, interrupt)
+    _signal.signal(guard.SIGINT, interrupt)
+    # Who ignores it cannot wait for its children, and a daemon's child inherits that.
+    _signal.signal(guard.SIGCHLD, _signal.SIG_DFL)
 
 
 def run(cls: type[Agent], argv: list[str], environ: Mapping[str, str]) -> int:
@@ -77,9 +94,12 @@ def run(cls: type[Agent], argv: list[str], environ: Mapping[str, str]) -> int:
         except Exception as error:  # noqa: BLE001  A bug of the agent is an outcome too.
             reason = f"internal error: {guard.described(error)}"
             log_traceback(journal, error)
-    except BaseException as error:  # noqa: BLE001  A second signal while the first was handled.
-        reason = str(error) or type(error).__name__
-    tell(environment, journal, code, reason)
+    except BaseException as error:  # noqa: BLE001  Interrupted, or an author's sys.exit().
+        code, reason = ERR_GENERIC, str(error) or type(error).__name__
+    try:
+        tell(environment, journal, code, reason)
+    except Interrupted:
+        return code
     return code
 
 
@@ -92,8 +112,8 @@ def tell(environment: Environment, journal: Journal, code: int, reason: str) -> 
             os.write(2, f"{environment.exit_reason_prefix}{line}\n".encode())
         lines = journal.pending()
         if lines:
-            call = guard.Call("log", append, lines, within=1.0)
-            guard.Guards(f"{environment.rsctmp}/ocf_py/log", Deadline.after(1.0)).run(call)
+            call = guard.Call("log", append, lines, within=LOG_WITHIN)
+            guard.Guards(f"{environment.rsctmp}/ocf_py/log", Deadline.after(2 * LOG_WITHIN)).run(call)
     except (Error, OSError):
         return
 
@@ -148,9 +168,8 @@ class Lifecycle:
 
     def perform(self, action: str) -> tuple[int, str]:
         method: Callable[[], tuple[int, str] | None] = getattr(self, "monitor" if action == "status" else action.replace("-", "_"))
-        if action == "validate-all" or action == "stop":
-            return method() or (SUCCESS, "")
-        self.check_parameters()
+        if action not in ("validate-all", "stop", "notify"):
+            self.check_parameters()
         return method() or (SUCCESS, "")
 
     def check_parameters(self) -> None:
@@ -181,9 +200,13 @@ class Lifecycle:
         if not agent.environment.interval:
             state = agent.observe()
             return state.code, state.reason
+        state = STOPPED
         try:
-            state = self.checked(agent.observe())
+            state = agent.observe()
+            state = self.checked(state)
         except Error as error:
+            if state.promoted and error.code != NOT_RUNNING:
+                raise FailedPromoted(str(error)) from error.__cause__
             raise without_ban(error) from error.__cause__
         return state.code, state.reason
 
@@ -249,7 +272,11 @@ class Lifecycle:
 
     def demote(self) -> None:
         agent = self.agent
-        state = agent.observe()
+        try:
+            state = agent.observe()
+        except FailedPromoted as error:
+            agent.log.warning(f"demoting what has failed: {error}")
+            state = PROMOTED
         if not state.active:
             raise NotRunning("cannot demote: the resource is not running")
         if not state.promoted:
@@ -260,6 +287,7 @@ class Lifecycle:
     def notify(self) -> None:
         """Tell the agent; whatever comes of it, Pacemaker takes only success (agents.rst)."""
         try:
+            self.check_parameters()
             self.agent.notify()  # type: ignore[attr-defined]
         except Exception as error:  # noqa: BLE001  Its failure has no code to be told by.
             self.agent.log.error(f"notify: {error if isinstance(error, Error) else guard.described(error)}")
@@ -309,7 +337,7 @@ class Lifecycle:
                 agent.log.warning(f"stop: {wrong}; nothing was started here since boot")
                 return False
             raise Error(f"cannot tell what to stop: {wrong}")
-        values, still_wrong = parameters.parse_all(agent.parameters, recorded)
+        values, still_wrong = parameters.parse_all({name: p for name, p in agent.parameters.items() if not p.secret}, recorded)
         if still_wrong:
             raise Error(f"cannot tell what to stop: {wrong}; recorded: {'; '.join(still_wrong)}")
         agent.log.warning(f"stop: {wrong}; using the parameters of the last start")

@@ -5,7 +5,9 @@ Dialects and what refuses what: docs/decisions.md.  Text, not a tree: importing 
 
 from __future__ import annotations
 
-import sys
+import os
+
+from .outcomes import Error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -101,6 +103,9 @@ def usage(cls: type[Agent], name: str) -> str:
 
 
 def write(text: bytes) -> None:
-    """Write to stdout as bytes: the locale has no say in it."""
-    sys.stdout.buffer.write(text)
-    sys.stdout.buffer.flush()
+    """Write to stdout as bytes: the locale has no say in it.  Raises Error."""
+    try:
+        while text:
+            text = text[os.write(1, text) :]
+    except OSError as error:
+        raise Error(f"cannot write to stdout: {error.strerror}") from None
