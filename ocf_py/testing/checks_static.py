@@ -170,7 +170,7 @@ def no_action(subject: Subject) -> Problems:
 @check(32, "further arguments")
 def further_arguments(subject: Subject) -> Problems:
     """R2: all arguments but the first are ignored."""
-    yield from same(subject, "with further arguments", arguments=("monitor", "further", "--words"))
+    yield from same(subject, "with further arguments", arguments=("monitor", "further", "--words"), strange=True)
 
 
 @check(33, "unknown version", must=False)

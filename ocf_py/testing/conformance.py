@@ -74,7 +74,7 @@ def conform(
     """Run every check on an agent and stop the resource."""
     subject = Subject(agent.absolute(), parameters or {}, instance, timeout, kills, environment)
     findings: dict[str, Finding] = {}
-    with orphans_adopted(), interruptible():
+    with processes.adopting_orphans(), interruptible():
         not_stopped = ""
         try:
             for check in ordered():
@@ -115,15 +115,6 @@ def brought_down(subject: Subject) -> str:
     processes.kill(subject.remains())
     subject.remains()
     return "" if found.code == 7 else f"the resource is not stopped: {found}"
-
-
-@contextmanager
-def orphans_adopted() -> Iterator[None]:
-    processes.adopt_orphans(True)
-    try:
-        yield
-    finally:
-        processes.adopt_orphans(False)
 
 
 @contextmanager

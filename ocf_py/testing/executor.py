@@ -31,6 +31,8 @@ REASON_KEPT = 128
 OUTPUT_KEPT = 10 * 1024 * 1024
 # How long Pacemaker waits after its SIGKILL before it reports a process that will not die.
 KILL_GRACE = 5.0
+# How often a process that adopts orphans looks for those that have ended.
+REAPING = 0.02
 RSCTMP = "/run/resource-agents"
 CORES = "/var/lib/pacemaker/cores"
 
@@ -140,6 +142,7 @@ class Call:
         except OSError as error:
             self._process, self._error = None, error
         self.pid = self._process.pid if self._process else 0
+        processes.under_way.update([self.pid] if self.pid else [])
 
     def finish(self) -> Result:
         """Wait for the action and return its result.
@@ -243,7 +246,12 @@ class PipeReader:
         """Collect output until the process has exited; False when the moment `until` comes first."""
         while True:
             left = until - time.monotonic()
-            ready = {descriptor for descriptor, _ in self._poll.poll(max(0, int(left * 1000) + 1))}
+            wait = left
+            if processes.adopting():
+                # An agent that waits for its service to end must not wait for us to reap it.
+                processes.adopted()
+                wait = min(left, REAPING)
+            ready = {descriptor for descriptor, _ in self._poll.poll(max(0, int(wait * 1000) + 1))}
             for descriptor in ready & self._open:
                 self._read(descriptor)
             if self._pidfd in ready:

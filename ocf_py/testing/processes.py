@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 PR_SET_CHILD_SUBREAPER = 36
@@ -122,6 +123,7 @@ def reap(process: subprocess.Popen[bytes]) -> int:
             gone = True
         if gone:
             _unreaped.remove(pid)
+    under_way.discard(process.pid)
     if process.poll() is None:
         _unreaped.append(process.pid)
         process.returncode = -signal.SIGKILL
@@ -133,9 +135,31 @@ def group_of(user: str) -> int:
     return pwd.getpwnam(user).pw_gid
 
 
-def adopt_orphans(adopt: bool) -> None:
-    """Make this process the parent of its descendants' orphans, so that a process which left its group is found all the same."""
-    if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, int(adopt), 0, 0, 0):
+# Children of this process that are not orphans, while it adopts those; None while it does not.
+_others: set[int] | None = None
+# Actions under way: their callers wait for them.
+under_way: set[int] = set()
+
+
+@contextmanager
+def adopting_orphans() -> Iterator[None]:
+    """Be the parent of one's descendants' orphans, so that a process which has left its group is found all the same."""
+    global _others  # noqa: PLW0603  There is one process and it has one list of children.
+    subreaper(True)
+    _others = children()
+    try:
+        yield
+    finally:
+        _others = None
+        subreaper(False)
+
+
+def adopting() -> bool:
+    return _others is not None
+
+
+def subreaper(wanted: bool) -> None:
+    if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, int(wanted), 0, 0, 0):
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
 
 
@@ -145,9 +169,11 @@ def children() -> set[int]:
     return {process.pid for process in listed(zombies=True) if process.parent == me}
 
 
-def adopted(others: Collection[int]) -> list[Process]:
-    """Return the orphans that this process has adopted and that live, and reap those that do not.  `others` are left alone."""
-    me = os.getpid()
+def adopted() -> list[Process]:
+    """Return the orphans that this process has adopted and that live, and reap those that do not."""
+    if _others is None:
+        return []
+    me, others = os.getpid(), _others | under_way
     found = [process for process in listed(zombies=True) if process.parent == me and process.pid not in others]
     for process in found:
         if process.state in ENDED:

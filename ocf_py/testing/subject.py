@@ -66,7 +66,6 @@ class Subject:
         self.strange: list[Result] = []
         # Processes that outlived an action that should leave none, by that action.
         self.strays: list[tuple[str, processes.Process]] = []
-        self._others = processes.children()
         self._known: set[int] = set()
         self._nodes: dict[str, Executor] = {}
 
@@ -99,7 +98,7 @@ class Subject:
 
     def acquainted(self) -> list[processes.Process]:
         """Get to know the processes that the agent has started since the last time, and return them."""
-        fresh = [process for process in processes.adopted(self._others) if process.pid not in self._known]
+        fresh = [process for process in processes.adopted() if process.pid not in self._known]
         self._known.update(process.pid for process in fresh)
         return fresh
 
@@ -146,7 +145,7 @@ class Subject:
         """Return what is left of a stopped resource: processes that its agent has started, once those that are ending have ended."""
         until = time.monotonic() + 1.0
         while True:
-            left = processes.adopted(self._others)
+            left = processes.adopted()
             if not left or time.monotonic() > until:
                 return left
             time.sleep(0.02)
