@@ -14,10 +14,12 @@ from .outcomes import (
     DEGRADED,
     DEGRADED_PROMOTED,
     ERR_GENERIC,
+    ERR_PERM,
     NOT_RUNNING,
     PROMOTED,
     STOPPED,
     SUCCESS,
+    DeadlineExceeded,
     Error,
     FailedPromoted,
     NotInstalled,
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from .agent import Agent
 
 DEFAULT_TIMEOUT = 20.0  # Pacemaker's own, for an operation that has none (PCMK_DEFAULT_ACTION_TIMEOUT_MS).
+LOOK_OR_STOP = ("monitor", "status", "stop")  # Their answers never ban a resource from a node for what was seen on it.
 REASON_LIMIT = 200
 LOG_WITHIN = 0.3  # Part of the deadline's reserve, which is a second where the timeout is 20.
 GIVEN = "given."  # Parameters of the last start, in the memory.
@@ -91,6 +94,9 @@ def run(cls: type[Agent], argv: list[str], environ: Mapping[str, str]) -> int:
             code, reason = perform(cls, action, environment, journal)
         except Error as error:
             code, reason = error.code, str(error)
+        except PermissionError as error:
+            code = ERR_GENERIC if action in LOOK_OR_STOP else ERR_PERM
+            reason = f"not permitted: {guard.described(error)}"
         except Exception as error:  # noqa: BLE001  A bug of the agent is an outcome too.
             reason = f"internal error: {guard.described(error)}"
             log_traceback(journal, error)
@@ -172,6 +178,15 @@ class Lifecycle:
             self.check_parameters()
         return method() or (SUCCESS, "")
 
+    def wait_until(self, ready: Callable[[], bool], otherwise: str) -> None:
+        """Wait for what the action has done to show.  Raises DeadlineExceeded, where the resource is `otherwise`."""
+        deadline = self.agent.deadline
+        try:
+            deadline.wait_until(ready, "")
+        except DeadlineExceeded:
+            text = f"the resource is {otherwise} after {deadline.spent():.0f} s of {deadline.total:.0f} s"
+            raise DeadlineExceeded(text) from None
+
     def check_parameters(self) -> None:
         parameters.complain(self.wrong)
         self.agent.validate()
@@ -237,7 +252,7 @@ class Lifecycle:
         if running:
             return
         agent.start()  # type: ignore[attr-defined]
-        agent.deadline.wait_until(lambda: agent.observe().active, "start: the resource is")
+        self.wait_until(lambda: agent.observe().active, "not active")
 
     def stop(self) -> None:
         agent = self.agent
@@ -246,7 +261,7 @@ class Lifecycle:
                 return
             if self.must_stop():
                 agent.stop()  # type: ignore[attr-defined]
-                agent.deadline.wait_until(lambda: not agent.observe().active, "stop: the resource is still active, that is")
+                self.wait_until(lambda: not agent.observe().active, "still active")
             agent.confirm_stopped()
         except Error as error:
             raise without_ban(error, NOT_RUNNING) from error.__cause__
@@ -268,7 +283,7 @@ class Lifecycle:
         if not state.active:
             raise NotRunning("cannot promote: the resource is not running")
         agent.promote()  # type: ignore[attr-defined]
-        agent.deadline.wait_until(lambda: agent.observe().promoted, "promote: the resource is")
+        self.wait_until(lambda: agent.observe().promoted, "not promoted")
 
     def demote(self) -> None:
         agent = self.agent
@@ -282,7 +297,7 @@ class Lifecycle:
         if not state.promoted:
             return
         agent.demote()  # type: ignore[attr-defined]
-        agent.deadline.wait_until(lambda: not agent.observe().promoted, "demote: the resource is still promoted, that is")
+        self.wait_until(lambda: not agent.observe().promoted, "still promoted")
 
     def notify(self) -> None:
         """Tell the agent; whatever comes of it, Pacemaker takes only success (agents.rst)."""
@@ -301,7 +316,7 @@ class Lifecycle:
         agent = self.agent
         self.remember_parameters()
         agent.migrate_from()  # type: ignore[attr-defined]
-        agent.deadline.wait_until(lambda: agent.observe().active, "migrate_from: the resource is")
+        self.wait_until(lambda: agent.observe().active, "not active")
 
     def reload(self) -> None:
         if not self.agent.observe().active:
