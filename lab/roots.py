@@ -58,7 +58,8 @@ ROOTS = {
     # The whole: the cluster stack and the stock agents beside ours.
     "bookworm": Root(
         "bookworm", python="3.11", postgresql=15, groups=("test", "lint"),
-        packages=("corosync", "git", "libxml2-utils", "pacemaker", "pacemaker-cli-utils", "pcs", "postgresql-contrib", "resource-agents", "shellcheck"),
+        packages=("corosync", "git", "libxml2-utils", "pacemaker", "pacemaker-cli-utils", "pcs", "postgresql-contrib",
+                  "resource-agents", "shellcheck"),
     ),
     # The newest.
     "trixie": Root("trixie", python="3.13", postgresql=17),
@@ -170,11 +171,11 @@ def need(*programs: str) -> None:
         sys.exit(f"{', '.join(missing)} not found; `make setup` installs what the lab needs")
 
 
-def logged(name: str, command: Sequence[str], **options: object) -> None:
+def logged(name: str, command: Sequence[str], env: dict[str, str] | None = None) -> None:
     """Run a step of a build with its output in the cache's log, and show the log's end when it fails."""
     log = CACHE / f"{name}.log"
     with open(log, "ab") as file:
-        code = subprocess.call(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, **options)  # type: ignore[call-overload]
+        code = subprocess.call(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, env=env)
     if code:
         sys.stderr.write("".join(log.read_text(errors="replace").splitlines(keepends=True)[-15:]))
         sys.exit(f"{name}: {command[0]} failed with {code}; the whole log is {log}")

@@ -97,12 +97,17 @@ class Agent:
         """Run a program; see commands.Runner.run."""
         return self._runner.run(*argv, **options)
 
-    def guarded(self, target: str, function: Callable[..., Any], *args: Any, within: float = 5.0, user: guard.Account | None = None) -> Any:
+    def guarded(
+        self, target: str, function: Callable[..., Any], *args: Any, within: float = 5.0, user: guard.Account | None = None,
+        writes: bool = False,
+    ) -> Any:  # fmt: skip
         """Run a function that may hang in a child, and return its value (numbers, texts, lists, tuples, dictionaries).
+
+        `writes=True` says that it may write to storage: a stop does not succeed while it is alive.
 
         Re-raises an OSError or Error of the function; raises Hung when it does not answer, and CannotRecord.
         """
-        call = guard.Call(target, function, *args, within=within, user=user)
+        call = guard.Call(target, function, *args, within=within, user=user, writes=writes)
         self.guards.run(call)
         return call.result()
 

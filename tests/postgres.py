@@ -85,7 +85,7 @@ class Database:
     def run(self, program: str, *words: str) -> subprocess.CompletedProcess[str]:
         """Run one of the server's programs as its owner."""
         argv = ["runuser", "-u", OWNER, "--", str(self.bin / program), *words]
-        return subprocess.run(argv, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd="/")
+        return subprocess.run(argv, check=True, stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd="/")
 
     def parameters(self) -> dict[str, str]:
         """Return what an agent needs to be told of this database."""
@@ -106,10 +106,12 @@ class Database:
 
     def execute(self, *statements: str) -> list[Any]:
         """Run statements and return the rows of the last one."""
+        rows: list[Any] = []
         with self.connect() as server:
             for statement in statements:
-                cursor = server.execute(statement)  # type: ignore[arg-type]
-            return cursor.fetchall() if cursor.description else []
+                cursor = server.execute(statement)
+                rows = cursor.fetchall() if cursor.description else []
+        return rows
 
     def make_tablespace(self, name: str, directory: Path) -> None:
         own(directory)

@@ -20,6 +20,7 @@ ANSWER_SECONDS = 5.0  # A postmaster that lives answers a connection at once; th
 SQL_SECONDS = 10.0
 # How long processes get to quit, and to die, in the stops that cannot wait; together with the rest of such a stop at most 3 s.
 QUIT_SECONDS, KILL_SECONDS = 1.0, 1.0
+SERVER, SQL = "silent.server", "silent.sql"  # In the memory: since when there was no answer, and the progress seen then.
 STOPPING = "stopping"  # In postmaster.pid (server source: src/include/utils/pidfile.h).
 
 
@@ -50,8 +51,8 @@ class PgsqlStorage(ocf.Agent):
         "Accepted for the sake of ocf:heartbeat:pgsql. Queries go through psycopg.",
         default="/usr/bin/psql",
     )
-    pgdata = ocf.path("Data directory", "The data directory of the server (PGDATA).", default="/var/lib/pgsql/data", unique_group="pgdata")
-    pgdba = ocf.string("Owner of the server", "The user of the system who owns the data and runs the server.", default="postgres", check=word)
+    pgdata = ocf.path("Data directory", "The data directory (PGDATA).", default="/var/lib/pgsql/data", unique_group="pgdata")
+    pgdba = ocf.string("Owner of the server", "The system's user who owns the data and runs the server.", default="postgres", check=word)
     pghost = ocf.string(
         "Address of the server",
         "Handed to the server as -h, and where the checks connect to. Leave it unset to connect by the unix socket.",
@@ -116,7 +117,7 @@ class PgsqlStorage(ocf.Agent):
         "The resource is only degraded for this long while its file system is frozen (fsfreeze of a backup); then it has failed.",
         default="60s",
     )
-    probe = ocf.choice(
+    storage_check = ocf.choice(
         "What the storage check does",
         "write reads and writes, read only reads, none leaves the storage alone.",
         options=("write", "read", "none"),
@@ -182,7 +183,7 @@ class PgsqlStorage(ocf.Agent):
 
     @property
     def storage(self) -> storage.Storage:
-        settings = storage.Settings(self.io_timeout, self.io_slow, self.io_slow_max, self.freeze_max, self.probe)
+        settings = storage.Settings(self.io_timeout, self.io_slow, self.io_slow_max, self.freeze_max, self.storage_check)
         return storage.Storage(self, "PGDATA", self.pgdata, settings, postgres.look)
 
     def account(self) -> guard.Account:
@@ -260,7 +261,7 @@ class PgsqlStorage(ocf.Agent):
         told: dict[str, Any] = {}
         state = ocf.RUNNING
         try:
-            if self.probe != "none":
+            if self.storage_check != "none":
                 troubles, told = self.storage.check(self.account())
         except ocf.CannotRecord as error:
             state = state.degraded(f"storage not checked: {error}")
@@ -277,12 +278,11 @@ class PgsqlStorage(ocf.Agent):
         if pidfile:
             self.note(listens="\t".join(pidfile[3:6]))
         if pidfile[7:8] == [STOPPING]:
-            return self.silent("the server is shutting down, and not by the cluster")
+            return self.silent(SERVER, "the server is shutting down, and not by the cluster")
         problem = postgres.ask(self.address(), self.deadline.at_most(ANSWER_SECONDS))
         if problem:
-            return self.silent(f"the server {problem}")
-        if self.check_level < 10:
-            self.spoke()
+            return self.silent(SERVER, f"the server {problem}")
+        self.spoke(SERVER)
         return None
 
     def address(self) -> postgres.Address:
@@ -290,12 +290,15 @@ class PgsqlStorage(ocf.Agent):
         port, directory, listens = (self.memory.get("listens") or "\t\t").split("\t")
         return postgres.address(self.pghost, port or str(self.pgport), directory or self.socketdir, listens)
 
-    def spoke(self) -> None:
-        if self.memory.get("silent"):
-            self.note(silent=None)
+    def spoke(self, what: str) -> None:
+        if self.memory.get(what):
+            self.note(**{what: None})
 
-    def silent(self, problem: str) -> ocf.State:
-        """Judge a server that does not serve: failed at the second look in a row without progress of startup, redo or checkpoint."""
+    def silent(self, what: str, problem: str) -> ocf.State:
+        """Judge a server that does not serve: failed at the second look in a row without progress of startup, redo or checkpoint.
+
+        The looks at the postmaster and those by SQL are counted apart: the one may answer for ever while the other never does.
+        """
         self.seen_silent = True
         processes = self.processes()
         head = next((process for process in processes if process.identity == self.memory.get("postmaster")), None)
@@ -306,10 +309,10 @@ class PgsqlStorage(ocf.Agent):
         except (ocf.Error, OSError) as error:
             progress = str(error)
         now = time.monotonic()
-        since, _, before = self.memory.get("silent", f"{now:.0f}\t").partition("\t")
+        since, _, before = self.memory.get(what, f"{now:.0f}\t").partition("\t")
         seconds = now - float(since)
         if not before or progress != before or seconds < self.start_grace:
-            self.note(silent=f"{since}\t{progress or '-'}")
+            self.note(**{what: f"{since}\t{progress or '-'}"})
             if not before:
                 return ocf.RUNNING.degraded(f"{problem}; a failure if the next check finds the same")
             return ocf.RUNNING.degraded(f"{problem} for {seconds:.0f} s; startup, redo or checkpoint goes on")
@@ -342,14 +345,14 @@ class PgsqlStorage(ocf.Agent):
         try:
             found = self.ask_sql(commit)
         except ocf.Hung as hung:
-            return self.silent(f"SQL is unanswered for {hung.seconds:.0f} s")
+            return self.silent(SQL, f"SQL is unanswered for {hung.seconds:.0f} s")
         except ocf.CannotRecord as error:
             return ocf.RUNNING.degraded(f"SQL checks skipped: {error}")
         if "missing" in found:
             return ocf.RUNNING.degraded(f"SQL checks skipped: {found['missing']} (install python3-psycopg3)")
         if "error" in found:
             return self.sql_error(found["sqlstate"], found["error"])
-        self.spoke()
+        self.spoke(SQL)
         slowest = max(("WAL flush", found["commit"] or 0.0), ("query", found["query"]), key=lambda pair: pair[1])
         if self.io_slow and slowest[1] >= self.io_slow:
             return ocf.RUNNING.degraded(f"database slow: {slowest[0]} took {slowest[1]:.1f} s")
@@ -360,8 +363,8 @@ class PgsqlStorage(ocf.Agent):
 
         meaning = sql.meaning(sqlstate)
         if meaning == sql.TRANSITIONAL:
-            return self.silent(f"SQL: {text}")
-        self.spoke()
+            return self.silent(SQL, f"SQL: {text}")
+        self.spoke(SQL)
         if meaning == sql.LOGIN and self.on_auth_error == "ok":
             return None
         if meaning in sql.WARNINGS and not (meaning == sql.LOGIN and self.on_auth_error == "fail"):
@@ -387,10 +390,10 @@ class PgsqlStorage(ocf.Agent):
         directory = self.guarded("pgdata path", os.path.realpath, self.pgdata, within=self.storage.limits().hung)
         # Raises where it cannot be written: a server that no later action knows of is not started.
         facts = {"account": user.encode(), "directory": directory, "queueing": self.queueing()}
-        self.memory.update(**facts, silent=None, launching="yes")
+        self.memory.update(**facts, **dict.fromkeys((SERVER, SQL)), launching="yes")
         servers = [process.pid for process in postgres.server_processes()]
         before = self.guarded("files", postgres.prepare, self.pgdata, self.logfile, self.socketdir, user.encode(), servers,
-                              within=self.storage.limits().hung)  # fmt: skip
+                              within=self.storage.limits().hung, writes=True)  # fmt: skip
         if before["removed"]:
             self.log.warning(f"removed a stale postmaster.pid: process {before['removed']} is no server of this directory")
         self.launch(user, before)
@@ -398,7 +401,7 @@ class PgsqlStorage(ocf.Agent):
 
     def await_storage(self, user: guard.Account) -> None:
         """Wait for storage that is away, until half of the time: after an outage of the whole SAN the service comes back by itself."""
-        if self.probe == "none":
+        if self.storage_check == "none":
             return
         patience, told = self.deadline.part(0.5), ""
         while True:
@@ -473,7 +476,7 @@ class PgsqlStorage(ocf.Agent):
     def probes_for_stop(self) -> list[probe.Probe]:
         """Return probes to run beside a shutdown, none where they cannot be had: a stop goes on without."""
         try:
-            return self.storage.probes(self.storage.places(), self.account(), set()) if self.probe != "none" else []
+            return self.storage.probes(self.storage.places(), self.account(), set()) if self.storage_check != "none" else []
         except ocf.Error as error:
             self.log.warning(f"stopping without a look at the storage: {error}")
             return []
@@ -506,8 +509,10 @@ class PgsqlStorage(ocf.Agent):
         writers = self.storage.writers()
         if writers:
             child = writers[0]
-            raise ocf.Error(f"stop incomplete: process {child.pid} ({child.target}) may still write, unended for {child.age:.0f} s; fencing needed")
-        if self.probe == "none" or not self.storage.devices():
+            raise ocf.Error(
+                f"stop incomplete: process {child.pid} ({child.target}) of {child.age:.0f} s ago may still write; fencing needed"
+            )
+        if self.storage_check == "none" or not self.storage.devices():
             return
         troubles = [trouble for trouble in self.storage.check(self.account())[0] if trouble.fails and not trouble.missing]
         for trouble in troubles:

@@ -131,8 +131,7 @@ class Server:
             return False
         except OSError:
             return None
-        if link.endswith(" (deleted)"):
-            link = link[: -len(" (deleted)")]
+        link = link.removesuffix(" (deleted)")
         if link == self.directory:
             return True
         # Of a file system that was unmounted under the process (umount -l) the link shows the part below its mount point only.
@@ -198,9 +197,8 @@ def ask(address: Address, deadline: Deadline) -> str:
     `address` is the path of a unix socket or a host and port.  Waits no longer than the deadline.
     """
     # The C module under `socket`, which costs several milliseconds more for its enumerations.
-    import select
-
     import _socket
+    import select
 
     unix = isinstance(address, str)
     client = _socket.socket(_socket.AF_UNIX if unix else _socket.AF_INET6 if ":" in address[0] else _socket.AF_INET, _socket.SOCK_STREAM)

@@ -189,7 +189,8 @@ class Probe(guard.Call):
             text = f"{self.kind} unanswered for {error.seconds:.1f} s (limit {self.limits.hung:.0f} s), the next monitor judges"
             return NotYet(f"storage not answering yet: {text}: {self.place.where()}", self.place)
         if isinstance(error, OSError):
-            return (Missing if error.errno in (errno.ENOENT, errno.ENOTDIR) else StorageError)(describe_error(error, self.place), self.place)
+            kind = Missing if error.errno in (errno.ENOENT, errno.ENOTDIR) else StorageError
+            return kind(describe_error(error, self.place), self.place)
         if isinstance(error, CannotRecord):
             return Ailing(f"storage not checked: {error}", self.place)
         return Ailing(f"storage check did not end: {error}: {self.place.where()}", self.place)

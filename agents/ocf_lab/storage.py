@@ -158,5 +158,5 @@ def severity(trouble: probe.Trouble) -> tuple[bool, bool]:
 
 
 def moved(place: probe.Place, device: str) -> probe.Trouble:
-    text = f"{place.label} {place.path} is on {block.name(device)} now and was on {block.name(place.device)}: was the file system unmounted?"
-    return probe.StorageError(text, place)
+    text = f"{place.label} {place.path} is on {block.name(device)} now and was on {block.name(place.device)}"
+    return probe.StorageError(f"{text}: was the file system unmounted?", place)

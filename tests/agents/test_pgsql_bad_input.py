@@ -26,7 +26,7 @@ MALFORMED = {
     "io_slow_max": ["x", "2s"],
     "freeze_max": [":"],
     "start_grace": ["--"],
-    "probe": ["yes", "Write"],
+    "storage_check": ["yes", "Write"],
     "on_auth_error": ["FAIL", "maybe"],
     "rep_mode": ["sync", "async", "slave", "NONE"],
 }

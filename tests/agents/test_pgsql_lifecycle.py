@@ -80,7 +80,7 @@ def test_a_volume_that_comes_back_under_another_number(guarded: MakeGuarded, dis
     for pid in processes:
         os.kill(pid, signal.SIGKILL)
     assert ended(processes)
-    (second,) = disks("second", filesystem="xfs")
+    disks("second", filesystem="xfs")
     subprocess.run(["cp", "-a", "/mnt/data/pgsql", "/mnt/second/"], check=True)
     subprocess.run(["umount", "/mnt/data"], check=True)
     subprocess.run(["mount", "--bind", "/mnt/second", "/mnt/data"], check=True)

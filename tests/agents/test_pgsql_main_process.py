@@ -26,11 +26,8 @@ def touched_by_main(one: Guarded, action: str, level: int, tmp_path: Path) -> tu
     code = subprocess.run(argv, env={**environment, "PATH": "/usr/bin:/bin"}, capture_output=True, timeout=120).returncode
     lines = trace.read_text(errors="replace").splitlines()
     guarded = [str(one.database.directory), str(one.parameters["pgdata"]), "/mnt/", '"/dev/loop', '"/dev/block']
-    found = []
-    for line in lines:
-        # The environment that execve hands over holds the parameters.
-        if "execve(" not in line and any(path in ANSWER.sub("", line) for path in guarded):
-            found.append(line)
+    # The environment that execve hands over holds the parameters.
+    found = [line for line in lines if "execve(" not in line and any(path in ANSWER.sub("", line) for path in guarded)]
     assert len(lines) > 100, "strace saw the action"
     return code, [line for line in found if not writes_a_record(line)]
 

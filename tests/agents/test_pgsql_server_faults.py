@@ -92,9 +92,12 @@ def test_a_wrong_password(guarded: MakeGuarded, choice: str, code: int) -> None:
         assert (validated.code, "login rejected" in validated.reason) == (2, True), str(validated)
 
 
-@pytest.mark.parametrize("wrong", [{"pgdb": "nowhere"}, {"monitor_user": "nobody_here"}])
-def test_a_database_or_user_that_is_not_there(guarded: MakeGuarded, wrong: dict[str, str]) -> None:
-    one = guarded(**wrong).started()
+@pytest.mark.parametrize("name, value", [("pgdb", "nowhere"), ("monitor_user", "nobody_here")])
+def test_a_database_or_user_that_is_not_there(guarded: MakeGuarded, name: str, value: str) -> None:
+    one = guarded()
+    one.parameters[name] = value
+    one.node = one.executor()
+    one.started()
     result = one.node.monitor(level=10)
     assert (result.code, "login rejected" in result.reason) == (190, True), str(result)
 
@@ -288,3 +291,13 @@ def test_a_live_postmaster_keeps_its_pid_file(guarded: MakeGuarded) -> None:
     other = one.executor()
     assert other.start().code == 0
     assert (one.database.directory / "postmaster.pid").read_text().split("\n")[0] == before.split("\n")[0]
+
+
+def test_sql_that_is_never_answered_fails_though_the_postmaster_answers(guarded: MakeGuarded) -> None:
+    """The monitors of level 0 run between those of level 10 and must not make these forget."""
+    one = guarded(monitor_sql="select pg_sleep(60)").started()
+    first = one.node.monitor(level=10)
+    assert (first.code, "SQL is unanswered" in first.reason) == (190, True), str(first)
+    assert one.node.monitor(level=0).code == 0
+    second = one.node.monitor(level=10)
+    assert (second.code, "SQL is unanswered" in second.reason) == (1, True), str(second)
