@@ -34,21 +34,17 @@ PYTEST = ["python", "-m", "pytest", "-p", "tests.run.events", "--color=no", "--d
 def part(name: str, limit: float, arguments: list[str]) -> runner.Part:
     root, shows, marker = TABLE[name]
     machine = roots.ROOTS[root]
-    # Disks of a run that was killed are told from those in use by the PID namespace from which this run can be seen.
-    origin = f"OCF_LAB_ORIGIN={os.stat('/proc/self/ns/pid').st_ino}"
-    enter = [sys.executable, "-m", "lab.roots", "run", "--set", origin, root, "--", "sh", "-c", STOPPABLE, "stoppable"]
+    enter = [sys.executable, "-m", "lab.roots", "run", root, "--", "sh", "-c", STOPPABLE, "stoppable"]
     title = f"{shows}: Debian {machine.suite}, Python {machine.python}, PostgreSQL {machine.postgresql}"
     return runner.Part(name, title, [*enter, *PYTEST, "-m", marker, *arguments], limit)
 
 
-def remove_leftovers() -> set[str]:
-    """Remove the disks that a killed run has left; return those that withstand, which takes a reboot."""
-    for found in leftovers.found().values():
-        print(f"== removing the disk {found.disk!r} that a run has left", flush=True)
-    withstand = set(leftovers.remove())
-    for name in withstand:
-        print(f"== {name} cannot be removed", flush=True)
-    return withstand
+def remove_leftovers() -> bool:
+    """Remove the disks that killed tests have left; tell whether all are gone."""
+    withstanding = leftovers.remove()
+    for name in withstanding:
+        print(f"== {name} is left over and cannot be removed", flush=True)
+    return not withstanding
 
 
 def main() -> int:
@@ -64,9 +60,10 @@ def main() -> int:
     if os.geteuid() != 0:
         sys.exit("make test: namespaces, loop devices and mounts need root")
     os.chdir(roots.TREE)
-    before = remove_leftovers()
+    clean = remove_leftovers()
     code = runner.run([part(name, given.limit, arguments) for name in given.parts or TABLE], RESULTS, given.jobs)
-    return code or int(bool(remove_leftovers() - before))
+    # What was there before is no fault of these tests.
+    return code if remove_leftovers() or not clean else code or 1
 
 
 if __name__ == "__main__":
