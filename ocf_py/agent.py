@@ -74,6 +74,9 @@ class Agent:
     def prepare_start(self) -> None:
         """Remove what a crash has left, before start looks whether the resource is active."""
 
+    def await_ready(self) -> None:
+        """Wait until a resource that start found active already does its service: an earlier start may have run out of time."""
+
     def confirm_stopped(self) -> None:
         """Raise where nothing is active any more and the resource must not be called stopped all the same.
 

@@ -250,6 +250,7 @@ class Lifecycle:
             self.check_node()
         self.remember_parameters()
         if running:
+            agent.await_ready()
             return
         agent.start()  # type: ignore[attr-defined]
         self.wait_until(lambda: agent.observe().active, "not active")

@@ -21,6 +21,7 @@ SQL_SECONDS = 10.0
 # How long processes get to quit, and to die, in the stops that cannot wait; together with the rest of such a stop at most 3 s.
 QUIT_SECONDS, KILL_SECONDS = 1.0, 1.0
 SERVER, SQL = "silent.server", "silent.sql"  # In the memory: since when there was no answer, and the progress seen then.
+READY = ("ready", "standby")
 STOPPING = "stopping"  # In postmaster.pid (server source: src/include/utils/pidfile.h).
 
 
@@ -379,6 +380,17 @@ class PgsqlStorage(ocf.Agent):
         if processes and not self.postmaster(processes):
             self.log.warning(f"ending {len(processes)} server processes without a postmaster (pids {postgres.pids(processes)})")
             self.end(processes, quit_seconds=self.deadline.left() / 4)
+
+    def await_ready(self) -> None:
+        user = self.account()
+        while True:
+            told = self.guarded("postmaster.pid", postgres.look, self.pgdata, within=self.storage.limits().hung, user=user)
+            status = told["pidfile"][7] if len(told["pidfile"]) > 7 else "starting"
+            if status in READY:
+                return
+            if self.deadline.left() < 1.0:
+                raise ocf.Error(f"the server is {status} for {self.deadline.spent():.0f} s already, and not ready")
+            time.sleep(0.2)
 
     @ocf.action(timeout="120s")
     def start(self) -> None:

@@ -13,6 +13,9 @@ APPLICATION = "ocf:lab:pgsql-storage"
 # disk.  Server source: src/backend/access/transam/xact.c, RecordTransactionCommit.
 WAL_COMMIT = ("SET LOCAL synchronous_commit = local", f"SELECT pg_logical_emit_message(true, '{APPLICATION}', '')")
 
+PROTOCOL = 196608  # 3.0
+PLAIN_SECONDS = 3.0
+
 # What an error of the server means, by SQLSTATE or by its class (the first two characters).
 TRANSITIONAL, SLOTS, LOGIN, FULL, BROKEN, SQL = "transitional", "slots", "login", "full", "broken", "sql"
 MEANINGS = {
@@ -55,24 +58,42 @@ def check(connection: dict[str, Any], query: str, commit: bool) -> dict[str, Any
                 result["commit"] = time.monotonic() - began
             return result
     except psycopg.Error as error:
-        return {"sqlstate": sqlstate_of(error), "error": " ".join(str(error).split())}
+        return {"sqlstate": error.sqlstate or asked_plainly(connection), "error": " ".join(str(error).split())}
 
 
-def sqlstate_of(error: Any) -> str:
-    """Return the SQLSTATE of an error.
+def asked_plainly(connection: dict[str, Any]) -> str:
+    """Return the SQLSTATE with which the server refuses a connection, "" where it does not answer.
 
-    libpq gives none for a connection that the server refused (PGresult exists only after one), so the text must do: the C locale
-    of the server's messages is not ours to set, therefore these few are looked for in the severity's own words as well.
+    libpq keeps no SQLSTATE of a connection that failed, and the words are in the server's language.  So the refusal is asked for
+    once more in the protocol itself, up to where a password is wanted: a server that wants one and refused libpq refused the login.
     """
-    if error.sqlstate:
-        return str(error.sqlstate)
-    text = str(error)
-    for words, state in (
-        ("the database system is", "57P03"), ("too many clients", "53300"), ("remaining connection slots", "53300"),
-        ("too many connections", "53300"), ("password authentication failed", "28P01"), ("authentication failed", "28000"),
-        ("no pg_hba.conf entry", "28000"), ("no password supplied", "28P01"), ("role", "28000"), ("database", "3D000"),
-        ("Input/output error", "58030"), ("not permitted to log in", "28000"),
-    ):  # fmt: skip
-        if words in text and "FATAL" in text + " FATAL" * (words == "no password supplied"):
-            return state
-    return ""
+    import socket
+
+    family = socket.AF_UNIX if connection["host"].startswith("/") else socket.AF_INET6 if ":" in connection["host"] else socket.AF_INET
+    host, port = connection["host"], connection["port"]
+    place: Any = f"{host}/.s.PGSQL.{port}" if family == socket.AF_UNIX else (host, int(port))
+    words = "".join(f"{name}\0{value}\0" for name, value in (("user", connection["user"]), ("database", connection["dbname"])))
+    packet = PROTOCOL.to_bytes(4, "big") + words.encode() + b"\0"
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as client:
+            client.settimeout(PLAIN_SECONDS)
+            client.connect(place)
+            client.sendall((len(packet) + 4).to_bytes(4, "big") + packet)
+            with client.makefile("rb") as answers:
+                return refusal(answers)
+    except OSError:
+        return ""
+
+
+def refusal(answers: Any) -> str:
+    """Return the SQLSTATE that a server's answers to a startup packet amount to, "" where they are cut off or refuse nothing."""
+    while True:
+        kind, length = answers.read(1), int.from_bytes(answers.read(4), "big")
+        body = answers.read(length - 4) if length >= 4 else b""
+        if kind == b"E":
+            fields = {field[:1]: field[1:].decode() for field in body.split(b"\0") if field}
+            return fields.get(b"C", "")
+        if kind == b"R" and body[:4] != bytes(4):
+            return "28000"
+        if kind in (b"", b"Z"):
+            return ""

@@ -16,7 +16,6 @@ import pytest
 from tests.agents.conftest import PATIENCE, Guarded, MakeGuarded
 from tests.postgres import OWNER, ended
 
-
 LABEL = """START WAL LOCATION: 0/FF000028 (file 0000000100000000000000FF)
 CHECKPOINT LOCATION: 0/FF000060
 BACKUP METHOD: streamed
@@ -179,14 +178,14 @@ def test_start_ends_orphans_first(guarded: MakeGuarded) -> None:
 
 
 def test_crash_recovery_that_takes_long(guarded: MakeGuarded) -> None:
-    one = guarded(settings="checkpoint_timeout = 1h\nmax_wal_size = 1GB\nfsync = off\n").started()
+    one = guarded(settings="checkpoint_timeout = 1h\nmax_wal_size = 1GB\nfsync = off\n", storage_check="none").started()
     one.database.execute("CREATE TABLE t (n int, filler text)", "INSERT INTO t SELECT n, repeat('x', 800) FROM generate_series(1, 60000) n")
     processes = one.database.processes()
     os.kill(one.database.postmaster(), signal.SIGKILL)
     assert ended(processes)
     Path("/proc/sys/vm/drop_caches").write_text("3")
-    one.disk.slow(reads=0.15)
-    short = one.node.start(timeout=4)
+    one.disk.slow(reads=0.2)
+    short = one.node.start(timeout=5)
     assert short.code == 1, str(short)
     assert "not ready after" in short.reason
     result = one.node.start(timeout=120)
