@@ -324,10 +324,13 @@ class Guards:
     def _advance(self, call: Call, now: float) -> None:
         if call._answer >= 0:
             self._receive(call)
-        elif call.record and not call.record.child():
-            # The child that was there has ended, or another action's work on this target has.
-            self._release(call)
-            self._begin(call)
+        elif call.record:
+            # It may have begun only now: another action holds the lock before it has a child.
+            call.child = call.record.child()
+            if not call.child:
+                # The child that was there has ended, or another action's work on this target has.
+                self._release(call)
+                self._begin(call)
         if call.done or not call.child or not call.record:
             return
         call.child.read_step(call.record.read(STEP))
