@@ -27,7 +27,7 @@ import sys
 from pathlib import Path
 from tests.run import runner
 results, limit, *parts = sys.argv[1:]
-runner.GRACE, runner.QUIET = 2.0, 0.5
+runner.GRACE, runner.QUIET = 6.0, 0.5
 pairs = [part.split("=", 1) for part in parts]
 parts = [runner.Part(name, f"shows {name}", ["sh", "-c", command], float(limit)) for name, command in pairs]
 sys.exit(runner.run(parts, Path(results), jobs=2))
@@ -55,7 +55,7 @@ def command(suite: Path, *parts: str, limit: float = 60) -> list[str]:
 
 def run(suite: Path, *parts: str, limit: float = 60) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command(suite, *parts, limit=limit), cwd=TREE, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, text=True, timeout=60)  # fmt: skip
+                          stderr=subprocess.STDOUT, text=True, timeout=180)  # fmt: skip
 
 
 GOOD = "def test_good(): pass"
@@ -103,22 +103,19 @@ def test_a_part_that_cannot_begin_fails_the_whole(suite: Path) -> None:
     assert "no test ran (exit code 1)" in done.stdout
 
 
-def test_a_hang_is_ended_and_named_and_the_test_cleans_up(suite: Path) -> None:
+def test_a_hang_is_ended_and_named_and_its_test_cleans_up_where_it_listens(suite: Path) -> None:
     flag = suite / "cleaned"
     fixture = f"@pytest.fixture\ndef x():\n    yield\n    open({str(flag)!r}, 'w')\n"
-    done = run(suite, part(suite, "hung", fixture, f"def test_hang(x):\n    {LOOP}"), part(suite, "good", GOOD), limit=4)
+    hung = part(suite, "hung", fixture, f"def test_hang(x):\n    {LOOP}")
+    deaf = part(suite, "deaf", f"def test_deaf():\n    signal.signal(signal.SIGINT, signal.SIG_IGN)\n    {LOOP}")
+    done = run(suite, hung, deaf, part(suite, "good", GOOD), limit=12)  # It takes some seconds to begin on a busy machine.
     assert done.returncode == 1
-    assert "not done after 4 s, in test_hung.py::test_hang" in done.stdout
+    assert "not done after 12 s, in test_hung.py::test_hang" in done.stdout
+    assert "not done after 12 s, in test_deaf.py::test_deaf" in done.stdout
     assert "... in test_hung.py::test_hang for " in done.stdout
     assert "KeyboardInterrupt" in done.stdout  # Where it was is shown.
     assert flag.exists()
-
-
-def test_what_does_not_listen_is_killed(suite: Path) -> None:
-    deaf = f"def test_deaf():\n    signal.signal(signal.SIGINT, signal.SIG_IGN)\n    {LOOP}"
-    done = run(suite, part(suite, "deaf", deaf), limit=3)
-    assert done.returncode == 1
-    assert "not done after 3 s, in test_deaf.py::test_deaf" in done.stdout
+    assert "===== 1 passed, 2 error in " in done.stdout.splitlines()[-1]
 
 
 def processes(word: str) -> Iterator[int]:
@@ -137,7 +134,7 @@ def test_an_interrupted_run_leaves_nothing(suite: Path, number: signal.Signals) 
     hang = f"def test_hang():\n    open({str(flag)!r}, 'w')\n    os.system('sleep 600.{os.getpid()} &')\n    {LOOP}"
     runner = subprocess.Popen(command(suite, part(suite, "one", hang), part(suite, "two", hang), part(suite, "three", GOOD)), cwd=TREE,
                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)  # fmt: skip
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not flag.exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert flag.exists()
