@@ -141,9 +141,13 @@ class Node:
     def configure(self, nodes: Sequence[Node]) -> None:
         listed = "".join(COROSYNC_NODE.format(address=node.address, name=node.name, number=node.number) for node in nodes)
         text = COROSYNC_CONF.format(nodes=listed, two_node="two_node: 1" if len(nodes) == 2 else "", log=self.corosync_log)
-        source = self.directory / "corosync.conf"
-        source.write_text(text)
-        self.run("cp", str(source), "/etc/corosync/corosync.conf")
+        conf, cib = self.directory / "corosync.conf", self.directory / "cib.xml"
+        conf.write_text(text)
+        self.run("cp", str(conf), "/etc/corosync/corosync.conf")
+        # A new cluster waits for a controller that might be there already, 20 s if it is not told otherwise.
+        cib.write_text(self.run("cibadmin", "--empty").stdout)
+        self.run("env", f"CIB_file={cib}", "crm_attribute", "--type", "crm_config", "--name", "dc-deadtime", "--update", "3s")
+        self.run("install", "-m", "600", "-o", "hacluster", "-g", "haclient", str(cib), "/var/lib/pacemaker/cib/cib.xml")
 
     def start_corosync(self) -> None:
         self.daemons = [self.daemon("corosync")]
