@@ -161,7 +161,7 @@ class Call:
 
     def _finished(self, process: subprocess.Popen[bytes]) -> Result:
         timed_out = killed = False
-        with contextlib.closing(PipeReader(process)) as reader:
+        with contextlib.closing(PipeReader(process, self._logs)) as reader:
             limit = self.timeout if self._kill_after is None else min(self.timeout, self._kill_after)
             if not reader.until_exit(self.began + limit):
                 timed_out, killed = limit == self.timeout, limit != self.timeout
@@ -229,7 +229,7 @@ def launch(command: Sequence[str], environment: Mapping[str, str], user: str | N
 class PipeReader:
     """Reads both pipes of a process until it exits, whoever else holds the pipes."""
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], logs: Sequence[LogFile | SystemLog] = ()) -> None:
         assert process.stdout and process.stderr
         self._poll = select.poll()
         self._pidfd = os.pidfd_open(process.pid)
@@ -237,6 +237,9 @@ class PipeReader:
         self._open = set(self._kept)
         for descriptor in (*self._kept, self._pidfd):
             os.set_blocking(descriptor, False)
+            self._poll.register(descriptor, select.POLLIN)
+        self._logs = {log.socket.fileno(): log for log in logs if isinstance(log, SystemLog) and log.socket}
+        for descriptor in self._logs:
             self._poll.register(descriptor, select.POLLIN)
 
     def close(self) -> None:
@@ -254,6 +257,8 @@ class PipeReader:
             ready = {descriptor for descriptor, _ in self._poll.poll(max(0, int(wait * 1000) + 1))}
             for descriptor in ready & self._open:
                 self._read(descriptor)
+            for descriptor in ready & self._logs.keys():
+                self._logs[descriptor].collect()
             if self._pidfd in ready:
                 # What was written before the end is in the pipe by now.
                 for descriptor in tuple(self._open):

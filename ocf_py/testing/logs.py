@@ -35,7 +35,8 @@ class SystemLog:
     _node: SystemLog | None = None
 
     def __init__(self) -> None:
-        self._socket = listening() if is_private("/dev") and os.geteuid() == 0 else None
+        self.socket = listening() if is_private("/dev") and os.geteuid() == 0 else None
+        self._lines: list[str] = []
 
     @classmethod
     def of_this_node(cls) -> SystemLog:
@@ -44,15 +45,19 @@ class SystemLog:
             cls._node = cls()
         return cls._node
 
+    def collect(self) -> None:
+        """Take what was sent so far.  The kernel keeps a few lines only, and then syslog(3) waits, in runuser for one."""
+        while self.socket:
+            try:
+                data = self.socket.recv(65536)
+            except BlockingIOError:
+                return
+            self._lines.append(re.sub(r"^<\d+>", "", data.decode(errors="replace").strip("\0\n")))
+
     def read(self) -> list[str]:
         """Return the lines sent since the last call, without their priority."""
-        lines: list[str] = []
-        while self._socket:
-            try:
-                data = self._socket.recv(65536)
-            except BlockingIOError:
-                break
-            lines.append(re.sub(r"^<\d+>", "", data.decode(errors="replace").strip("\0\n")))
+        self.collect()
+        lines, self._lines = self._lines, []
         return lines
 
 
