@@ -539,7 +539,8 @@ def test_a_child_that_another_action_begins_while_one_waits_is_judged_by_its_age
         assert not group.step(0.1)
         about = guard.process(child.pid)
         assert about
-        facts = {"boot": state.boot_id(), "pid": str(child.pid), "started": about[1], "since": str(time.monotonic() - 5), "target": "target"}
+        since = str(time.monotonic() - 5)
+        facts = {"boot": state.boot_id(), "pid": str(child.pid), "started": about[1], "since": since, "target": "target"}
         record.write(guard.IDENTITY, facts)
         assert group.step(0.1)
     record.close()
