@@ -16,7 +16,7 @@ from lab import roots
 from tests.faults import leftovers
 from tests.run import runner
 
-RESULTS = Path("results", "tests")
+RESULTS = Path("dist", "tests")
 
 # name: root, what it shows, the tests.  What a root has not got is deselected here and nowhere else.
 TABLE = {
