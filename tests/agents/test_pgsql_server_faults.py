@@ -58,9 +58,12 @@ def test_a_shutdown_by_somebody_else(guarded: MakeGuarded) -> None:
     with one.database.connect():
         os.kill(one.database.postmaster(), signal.SIGTERM)
         time.sleep(0.5)
-        assert one.node.monitor().code == 190
-        result = one.node.monitor()
-        assert (result.code, "shutting down" in result.reason) == (1, True), str(result)
+        looks = [one.node.monitor()]
+        while looks[-1].code == 190 and len(looks) < 6:
+            time.sleep(1)  # The checkpointer may still have something to do, and that is progress.
+            looks.append(one.node.monitor())
+        assert looks[0].code == 190
+        assert (looks[-1].code, "shutting down" in looks[-1].reason) == (1, True), str(looks[-1])
         assert one.node.stop().code == 0
 
 
@@ -183,8 +186,10 @@ def test_crash_recovery_that_takes_long(guarded: MakeGuarded) -> None:
     processes = one.database.processes()
     os.kill(one.database.postmaster(), signal.SIGKILL)
     assert ended(processes)
+    # Only clean pages can be dropped from the cache; then redo has to read them from the disk.
+    subprocess.run(["sync", "--file-system", "/mnt/data"], check=True, timeout=60)
     Path("/proc/sys/vm/drop_caches").write_text("3")
-    one.disk.slow(reads=0.2)
+    one.disk.slow(reads=0.06)
     short = one.node.start(timeout=5)
     assert short.code == 1, str(short)
     assert "not ready after" in short.reason
