@@ -100,8 +100,10 @@ def run(cls: type[Agent], argv: list[str], environ: Mapping[str, str]) -> int:
         except Exception as error:  # noqa: BLE001  A bug of the agent is an outcome too.
             reason = f"internal error: {guard.described(error)}"
             log_traceback(journal, error)
-    except BaseException as error:  # noqa: BLE001  Interrupted, or an author's sys.exit().
-        code, reason = ERR_GENERIC, str(error) or type(error).__name__
+    except Interrupted as error:
+        code, reason = ERR_GENERIC, str(error)
+    except BaseException as error:  # noqa: BLE001  An author's sys.exit().
+        code, reason = ERR_GENERIC, f"internal error: {guard.described(error)}"
     try:
         tell(environment, journal, code, reason)
     except Interrupted:
@@ -305,7 +307,7 @@ class Lifecycle:
         try:
             self.check_parameters()
             self.agent.notify()  # type: ignore[attr-defined]
-        except Exception as error:  # noqa: BLE001  Its failure has no code to be told by.
+        except (Exception, SystemExit) as error:  # noqa: BLE001  Its failure has no code to be told by.
             self.agent.log.error(f"notify: {error if isinstance(error, Error) else guard.described(error)}")
 
     def migrate_to(self) -> None:
