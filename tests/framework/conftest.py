@@ -34,14 +34,17 @@ class Puppet:
             (self.directory / method).write_text(text.replace(" | ", "\n"))
         return self
 
+    def called(self) -> list[str]:
+        """Return the methods called so far."""
+        calls = self.directory / "calls"
+        return calls.read_text().split() if calls.exists() else []
+
     def calls(self) -> list[str]:
         """Return the methods called since the last question."""
-        try:
-            calls = (self.directory / "calls").read_text().split()
-        except FileNotFoundError:
-            return []
-        (self.directory / "calls").unlink()
-        return calls
+        called = self.called()
+        if called:
+            (self.directory / "calls").unlink()
+        return called
 
     def told(self) -> Any:
         return eval((self.directory / "told").read_text())  # noqa: S307  The puppet's repr().
