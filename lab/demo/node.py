@@ -18,7 +18,7 @@ from tests.faults.disk import FaultDisk
 from tests.postgres import OWNER, Database, ended
 
 OCF = Path("/usr/lib/ocf/resource.d")
-MONITOR_TIMEOUT = 60.0
+MONITOR_TIMEOUT = 40.0  # As the metadata of pgsql-storage says; the stock agent gets no less.
 
 
 class Failed(Exception):

@@ -1,114 +1,187 @@
-"""The time line as SVG: what each client, each monitor and each stop did, from the moment the disks hung."""
+"""The time line as a picture: SVG that stands by itself, on a ground of its own so that it reads on white and on dark pages."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import textwrap
+from itertools import groupby
+from xml.sax.saxutils import escape, quoteattr
 
-if TYPE_CHECKING:
-    from lab.demo.show import Side
+from lab.demo.record import STOP_TIMEOUT, Call, Side, Story
 
-WIDTH, LEFT, RIGHT = 1200, 250, 40
-LANE = 46
-GOOD, BAD, WAIT, INK, FAINT = "#2e8540", "#c0262d", "#f3c6c4", "#1b1f24", "#8a929b"
-FONT = 'font-family="DejaVu Sans, Helvetica, Arial, sans-serif"'
-
-
-def escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace('"', "&quot;")
-
-
-class Canvas:
-    """Elements on a time axis that reaches from `first` to `last`, in seconds from the hang."""
-
-    def __init__(self, first: float, last: float) -> None:
-        self.first, self.last = first, last
-        self.elements: list[str] = []
-
-    def x(self, seconds: float) -> float:
-        return LEFT + (seconds - self.first) / (self.last - self.first) * (WIDTH - LEFT - RIGHT)
-
-    def text(self, x: float, y: float, words: str, size: int = 14, color: str = INK, anchor: str = "start", weight: str = "normal") -> None:
-        self.elements.append(
-            f'<text x="{x:.1f}" y="{y:.1f}" {FONT} font-size="{size}" fill="{color}" text-anchor="{anchor}" font-weight="{weight}">'
-            f"{escaped(words)}</text>"
-        )
-
-    def bar(self, start: float, end: float, y: float, height: float, color: str, title: str = "") -> None:
-        self.elements.append(
-            f'<rect x="{self.x(start):.1f}" y="{y:.1f}" width="{max(2.0, self.x(end) - self.x(start)):.1f}" height="{height}" rx="2" '
-            f'fill="{color}"><title>{escaped(title)}</title></rect>'
-        )
-
-    def line(self, seconds: float, top: float, bottom: float, color: str, dash: str = "") -> None:
-        dashes = f' stroke-dasharray="{dash}"' if dash else ""
-        x = self.x(seconds)
-        self.elements.append(f'<line x1="{x:.1f}" y1="{top}" x2="{x:.1f}" y2="{bottom}" stroke="{color}" stroke-width="1.5"{dashes}/>')
+WIDTH, LEFT, RIGHT = 1200, 168, 28
+HEAD, LANE, GAP, TITLE, FOOT = 104, 62, 26, 34, 82
+INK, FAINT, GRID = "#1f2933", "#5b6875", "#d5dbe1"
+GREEN, AMBER, RED, BLUE, HUNG, GROUND = "#2f9e58", "#e3a008", "#c81e1e", "#1d4ed8", "#fdecea", "#ffffff"
+LANES = ("writes", "monitor", "stop")
+NAMES = {"writes": "client writes", "monitor": "monitor", "stop": "stop, start"}
+CHARACTER = 7.1  # Width of an average character of 14 px sans-serif.
 
 
-def draw(stock: Side, ours: Side, hung: float, ended: float) -> str:
-    """Return the picture.  `hung` and `ended` are moments of the monotonic clock."""
-    canvas = Canvas(-8.0, ended - hung + 2.0)
-    top = 92
-    bottom = top + 2 * (3 * LANE + 40)
-    canvas.text(24, 34, "Two databases, two disks that stop answering writes at the same moment", size=20, weight="bold")
-    canvas.text(24, 58, "Seconds from the hang. Monitors run every 5 s, as Pacemaker runs them.", size=14, color=FAINT)
-    for seconds in range(0, int(canvas.last) + 1, 5):
-        canvas.line(seconds, top - 8, bottom - 24, "#e3e6ea")
-        canvas.text(canvas.x(seconds), top - 12, f"{seconds}", size=12, color=FAINT, anchor="middle")
-    canvas.line(0, top - 8, bottom - 24, BAD, dash="5 4")
-    canvas.text(canvas.x(0), bottom - 8, "the disks hang", size=13, color=BAD, anchor="middle")
-    lanes(canvas, stock, top, hung, ended)
-    lanes(canvas, ours, top + 3 * LANE + 40, hung, ended)
-    height = bottom + 8
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" role="img">'
-    return "\n".join([head, f'<rect width="{WIDTH}" height="{height}" fill="#ffffff"/>', *canvas.elements, "</svg>", ""])
+def element(name: str, inside: str = "", **attributes: object) -> str:
+    """Return an SVG element; underscores in names of attributes stand for hyphens, numbers get one decimal."""
+    told = {key.replace("_", "-"): f"{value:.1f}" if isinstance(value, float) else str(value) for key, value in attributes.items()}
+    head = " ".join([name, *(f"{key}={quoteattr(value)}" for key, value in told.items())])
+    return f"<{head}>{inside}</{name}>" if inside else f"<{head}/>"
 
 
-def lanes(canvas: Canvas, side: Side, top: float, hung: float, ended: float) -> None:
-    """Draw the three lanes of an agent: the client's writes, the monitors, the stop."""
-    canvas.text(24, top + 14, side.agent, size=15, weight="bold")
-    writes(canvas, side, top + 22, hung, ended)
-    monitors(canvas, side, top + 22 + LANE, hung)
-    stop(canvas, side, top + 22 + 2 * LANE, hung)
+class Picture:
+    """Draws one story; `x` maps seconds from the hang to pixels."""
 
+    def __init__(self, story: Story) -> None:
+        self.story = story
+        self.begin = -story.plan.healthy
+        self.end = max(story.end, story.healed + 1)
+        self.height = HEAD + len(story.sides) * (TITLE + len(LANES) * LANE + GAP) + FOOT
+        self.parts: list[str] = []
 
-def writes(canvas: Canvas, side: Side, y: float, hung: float, ended: float) -> None:
-    canvas.text(40, y + 17, "the client's writes", color=FAINT)
-    moments = [at - hung for _, at in side.client.acknowledged if canvas.first <= at - hung <= ended - hung]
-    for moment in moments:
-        canvas.bar(moment, moment, y + 4, 18, GOOD, "a row, acknowledged")
-    last = max(moments, default=canvas.first)
-    canvas.bar(last + 0.1, ended - hung, y + 4, 18, WAIT, "no answer")
-    canvas.text(canvas.x((last + ended - hung) / 2), y + 18, f"no answer for {ended - hung - last:.0f} s", size=12, color=BAD, anchor="middle")
+    def x(self, moment: float) -> float:
+        return LEFT + (min(max(moment, self.begin), self.end) - self.begin) / (self.end - self.begin) * (WIDTH - LEFT - RIGHT)
 
+    # Pieces
 
-def monitors(canvas: Canvas, side: Side, y: float, hung: float) -> None:
-    canvas.text(40, y + 17, "monitors", color=FAINT)
-    for at, result in side.monitors:
-        start, end = at - hung, at + result.seconds - hung
-        if end < canvas.first:
-            continue
-        good = result.code in (0, 190)
-        canvas.bar(start, end, y + 11, 4, GOOD if good else BAD, str(result.code))
-        canvas.elements.append(f'<circle cx="{canvas.x(end):.1f}" cy="{y + 13:.1f}" r="7" fill="{GOOD if good else BAD}"/>')
-        if good:
-            canvas.text(canvas.x(end), y + 17, "✓", size=11, color="#ffffff", anchor="middle")
+    def box(self, begin: float, end: float, top: float, height: float, colour: str, *, least: float = 1.5, title: str = "") -> None:
+        width = max(self.x(end) - self.x(begin), least)
+        told = element("title", escape(title)) if title else ""
+        self.parts.append(element("rect", told, x=self.x(begin), y=top, width=width, height=height, fill=colour))
+
+    def text(self, x: float, y: float, words: str, *, size: int = 14, colour: str = INK, anchor: str = "start", bold: bool = False) -> None:
+        weight = "bold" if bold else "normal"
+        self.parts.append(element("text", escape(words), x=x, y=y, font_size=size, fill=colour, text_anchor=anchor, font_weight=weight))
+
+    def line(self, x1: float, y1: float, x2: float, y2: float, colour: str, width: int = 1, dashes: str = "none") -> None:
+        self.parts.append(element("line", x1=x1, y1=y1, x2=x2, y2=y2, stroke=colour, stroke_width=width, stroke_dasharray=dashes))
+
+    def label(self, moment: float, y: float, words: str, colour: str, *, bold: bool = True) -> None:
+        """Write at a moment, and to the left of it where there is no room to the right."""
+        x = self.x(moment)
+        if x + len(words) * CHARACTER > WIDTH - RIGHT:
+            self.text(WIDTH - RIGHT, y, words, colour=colour, anchor="end", bold=bold)
         else:
-            canvas.text(canvas.x(end), y + 17, "✗", size=11, color="#ffffff", anchor="middle")
-            right = end > canvas.last / 2
-            words = f"failed after {end:.0f} s: {result.reason[:72]}{'…' if len(result.reason) > 72 else ''}"
-            canvas.text(canvas.x(end) + (-14 if right else 14), y + 34, words, size=12, color=BAD, anchor="end" if right else "start")
+            self.text(x, y, words, colour=colour, bold=bold)
+
+    # Parts
+
+    def frame(self) -> None:
+        story, bottom = self.story, self.height - FOOT
+        self.parts.append(element("rect", width=WIDTH, height=self.height, rx=8, fill=GROUND, stroke=GRID))
+        self.text(24, 34, "Two PostgreSQL servers, and the disk of each stops answering", size=20, bold=True)
+        self.text(24, 58, "Same moment, same load, a disk each. The only difference is the resource agent that watches.", colour=FAINT)
+        self.parts.append('<g id="lane-disk">')
+        self.box(0, story.healed, HEAD - 28, bottom - HEAD + 28, HUNG)
+        middle = (self.x(0) + self.x(story.healed)) / 2
+        words = f"both disks hang: nothing that is asked of them returns, for {story.healed:.0f} s"
+        self.text(middle, HEAD - 9, words, colour=RED, anchor="middle", bold=True)
+        self.parts.append("</g>")
+        for moment in range(-60, int(self.end) + 1, 10):
+            if moment >= self.begin:
+                self.line(self.x(moment), HEAD, self.x(moment), bottom, GRID)
+                self.text(self.x(moment), bottom + 20, f"{moment} s", size=13, colour=FAINT, anchor="middle")
+        self.text(24, bottom + 20, "from the hang", size=13, colour=FAINT)
+
+    def writes(self, side: Side, top: float) -> None:
+        bound, every = self.story.plan.bound, self.story.plan.every
+        for answered, group in groupby(side.rows, key=lambda row: row.in_time(bound)):
+            rows = list(group)
+            told = f"{len(rows)} rows {'answered' if answered else 'unanswered'}"
+            self.box(rows[0].due, rows[-1].due + every, top + 10, 20, GREEN if answered else RED, title=told)
+            if not answered and len(rows) * every > 15:
+                words = f"{len(rows)} rows in a row not answered within {bound:g} s"
+                self.text((self.x(rows[0].due) + self.x(rows[-1].due)) / 2, top + 25, words, colour="#ffffff", anchor="middle", bold=True)
+
+    def monitor(self, side: Side, top: float) -> None:
+        for call in side.of("monitor"):
+            ended = call.ended if call.ended is not None else self.end
+            if call.failed and ended - call.began > 1:
+                self.box(call.began, ended, top + 12, 14, AMBER, title="waiting for the disk")
+                words = f"waits for the disk (io_timeout={self.story.plan.io_timeout})"
+                self.text((self.x(call.began) + self.x(ended)) / 2, top + 44, words, size=13, colour=FAINT, anchor="middle")
+                self.box(ended, ended, top + 5, 28, RED, least=7, title=call.reason)
+            else:
+                colour = RED if call.failed else GREEN if call.good else AMBER
+                self.box(call.began, ended, top + 8, 22, colour, least=7, title=f"{call.code} {call.reason}")
+                if not call.failed:
+                    words = "ok" if call.good else "degraded"
+                    self.text(self.x(call.began) + 3, top + 46, words, size=13, colour=colour, anchor="middle")
+        noticed = side.noticed()
+        if noticed and noticed.ended is not None:
+            x = self.x(noticed.ended) + 14
+            self.text(x, top + 15, f"FAILED {noticed.ended:.0f} s after the hang:", colour=RED, bold=True)
+            room = int((WIDTH - RIGHT - x) / 6.3)
+            for line, words in enumerate(textwrap.wrap(noticed.reason, room)[:2]):
+                self.text(x, top + 33 + 17 * line, words, size=13, colour=RED)
+        else:
+            last = max((call.ended or 0 for call in side.of("monitor")), default=0)
+            self.label(max(last, 0) + 1.5, top + 24, "never noticed", RED)
+
+    def stop(self, side: Side, top: float) -> None:
+        call = side.stop(self.story.healed)
+        if call:
+            self.stop_under_hang(side, call, top)
+        for again in side.of("start"):
+            self.box(again.began, again.ended or self.end, top + 8, 22, GREEN, least=7, title="start")
+            self.text(self.x(again.began) + 3, top + 46, "start", size=13, colour=GREEN, anchor="middle")
+
+    def stop_under_hang(self, side: Side, call: Call, top: float) -> None:
+        ended = call.ended if call.ended is not None else self.end
+        if ended < self.story.healed and call.good:
+            self.box(call.began, ended, top + 8, 22, GREEN, least=5, title="stop")
+            self.label(ended + 0.8, top + 25, f"stop done after {ended - call.began:.1f} s", GREEN)
+            return
+        if ended < self.story.healed:
+            self.box(call.began, ended, top + 8, 22, RED, least=5, title=call.reason)
+            self.label(ended + 0.8, top + 16, f"stop fails after {ended - call.began:.1f} s instead of {STOP_TIMEOUT:.0f}:", RED)
+            self.label(ended + 0.8, top + 34, f"Pacemaker fences the node {ended:.0f} s after the hang", RED)
+            return
+        self.box(call.began, min(ended, self.story.healed), top + 8, 22, AMBER, title="stop has no end")
+        if ended > self.story.healed:
+            self.box(self.story.healed, ended, top + 8, 22, GRID, title="stop ends after the disk answers again")
+        how = "stop ordered by hand:" if side.ordered else "stop:"
+        self.label(call.began, top + 46, f"{how} no end in {self.story.healed - call.began:.0f} s", RED)
+        earliest = call.began + STOP_TIMEOUT
+        why = ", and only because a person looked" if side.ordered else ""
+        follows = (f"Pacemaker would kill the stop after {STOP_TIMEOUT:.0f} s and only then fence:",
+                   f"{earliest:.0f} s after the hang at the earliest{why}")  # fmt: skip
+        for line, words in enumerate(follows):
+            self.text(self.x(call.began) - 8, top + 16 + 17 * line, words, size=13, colour=FAINT, anchor="end")
+
+    def side(self, side: Side, top: float) -> None:
+        fenced = self.story.fenced(side)
+        self.text(24, top + 22, f"{side.name}: {side.agent}", size=16, bold=True)
+        y = top + TITLE
+        for lane in LANES:
+            self.parts.append(f'<g id="lane-{side.name}-{lane}">')
+            self.line(24, y, WIDTH - RIGHT, y, GRID)
+            self.text(24, y + 25, NAMES[lane], colour=FAINT)
+            {"writes": self.writes, "monitor": self.monitor, "stop": self.stop}[lane](side, y)
+            self.parts.append("</g>")
+            y += LANE
+        if fenced and fenced[1]:
+            self.line(self.x(fenced[0]), top + TITLE, self.x(fenced[0]), y - 16, BLUE, width=2, dashes="5 4")
+            self.label(fenced[0] + 0.8, top + TITLE + 48, "from here on the other node of a cluster can serve", BLUE)
+
+    def foot(self) -> None:
+        story, y = self.story, self.height - FOOT + 46
+        for colour, words, x in ((GREEN, "fine", 24), (AMBER, "under way", 84), (RED, "unanswered, failed", 184)):
+            self.parts.append(element("rect", x=x, y=y - 11, width=12, height=12, fill=colour))
+            self.text(x + 18, y, words, size=13, colour=FAINT)
+        counts = "; ".join(f"{side.name} {len(side.acknowledged())}, lost {len(side.lost())}" for side in story.sides)
+        self.text(WIDTH - RIGHT, y, f"acknowledged rows, looked for at the end: {counts}", size=13, colour=FAINT, anchor="end")
+        plan = story.plan
+        pace = f"a row every {plan.every * 1000:.0f} ms; monitor every {plan.interval:g} s; io_timeout={plan.io_timeout}"
+        words = f"{story.versions}; XFS on a block device that queues; {pace}; all else at its default"
+        self.text(24, y + 22, words, size=13, colour=FAINT)
+
+    def render(self) -> str:
+        self.frame()
+        top = float(HEAD)
+        for side in self.story.sides:
+            self.side(side, top)
+            top += TITLE + len(LANES) * LANE + GAP
+        self.foot()
+        head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {self.height}" width="{WIDTH}" height="{self.height}" '
+        head += 'font-family="Helvetica, Arial, DejaVu Sans, sans-serif" role="img">'
+        return "\n".join([head, "<title>What each monitor said while the disks hung</title>", *self.parts, "</svg>"]) + "\n"
 
 
-def stop(canvas: Canvas, side: Side, y: float, hung: float) -> None:
-    canvas.text(40, y + 17, "stop", color=FAINT)
-    if not side.stop:
-        return
-    at, result = side.stop
-    start, end = at - hung, at + result.seconds - hung
-    canvas.bar(start, end, y + 4, 18, BAD if result.code else GOOD, result.reason)
-    if result.timed_out:
-        canvas.text(canvas.x(start) - 8, y + 18, "not done, and goes on for 120 s", size=12, color=BAD, anchor="end")
-    else:
-        words = f"answers after {result.seconds:.1f} s" + (": fence the node, now" if result.code else "")
-        canvas.text(canvas.x(start) - 8, y + 18, words, size=12, color=BAD if result.code else GOOD, anchor="end")
+def render(story: Story) -> str:
+    return Picture(story).render()

@@ -108,6 +108,6 @@ class Story:
         stop = side.stop(self.healed)
         if not stop:
             return None
-        if stop.failed and stop.ended is not None and stop.ended < self.healed:
-            return stop.ended, True
+        if stop.ended is not None and stop.ended < self.healed:
+            return (stop.ended, True) if stop.failed else None
         return stop.began + STOP_TIMEOUT, False

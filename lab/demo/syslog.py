@@ -8,6 +8,10 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 SOCKET = "/dev/log"
 ASIDE = "/dev/log.aside"
@@ -29,7 +33,7 @@ class Syslog:
         while line := self._socket.recv(65536):
             self._file.write(line.partition(b">")[2].rstrip(b"\0\n") + b"\n")
 
-    def __enter__(self) -> Syslog:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Callable
+from itertools import zip_longest
 
 from lab.demo.record import STOP_TIMEOUT, Side, Story
 
@@ -33,8 +35,8 @@ def stop(story: Story, side: Side) -> str:
     if call.ended is None or call.ended > story.healed:
         watched = story.healed - call.began
         return f"{how}; no end in the {watched:.0f} s until the disk answered again (Pacemaker's time-out is {STOP_TIMEOUT:.0f} s)"
-    verdict = f'failed after {seconds(call.ended - call.began)}: "{call.reason}"' if call.code else f"done after {call.ended - call.began:.1f} s"
-    return f"{how}; {verdict}"
+    took = seconds(call.ended - call.began)
+    return f'{how}; failed after {took}: "{call.reason}"' if call.code else f"{how}; done after {took}"
 
 
 def fenced(story: Story, side: Side) -> str:
@@ -44,13 +46,13 @@ def fenced(story: Story, side: Side) -> str:
     moment, seen = found
     if seen:
         return f"{seconds(moment)} after the hang"
-    return f"not before {seconds(moment)}, and only because somebody looked" if side.ordered else f"not before {seconds(moment)}"
+    return f"not before {seconds(moment)}, and only because a person looked" if side.ordered else f"not before {seconds(moment)}"
 
 
 def lines(story: Story) -> list[tuple[str, list[str]]]:
     """Return the table: the subject of each line, and a text per side."""
-    def each(subject: str, text: object) -> tuple[str, list[str]]:
-        assert callable(text)
+
+    def each(subject: str, text: Callable[[Side], str]) -> tuple[str, list[str]]:
         return subject, [text(side) for side in story.sides]
 
     def notice(side: Side) -> str:
@@ -86,11 +88,10 @@ def lines(story: Story) -> list[tuple[str, list[str]]]:
 def render(story: Story) -> str:
     """Return the table as text without colours, 120 columns at most."""
     rule = "-" * SUBJECT + "  " + "  ".join("-" * VALUE for _ in story.sides)
-    text = [line_of("", [side.agent for side in story.sides]), rule]
+    text = [line_of("", [f"{side.name}: {side.agent}" for side in story.sides]), rule]
     for subject, values in lines(story):
         cells = [textwrap.wrap(value, VALUE) or [""] for value in values]
-        for number in range(max(map(len, cells))):
-            text.append(line_of(subject if number == 0 else "", [cell[number] if number < len(cell) else "" for cell in cells]))
+        text += [line_of(head, list(row)) for head, *row in zip_longest([subject], *cells, fillvalue="")]
     return "\n".join([*text, rule]) + "\n"
 
 
