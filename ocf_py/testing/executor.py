@@ -19,7 +19,7 @@ import tempfile
 import time
 import weakref
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from . import processes, profiles, verdicts
@@ -126,16 +126,17 @@ class Call:
     def __init__(
         self, command: Sequence[str], environment: Mapping[str, str], *, action: str, timeout: float, kill_after: float | None = None,
         kill_group: bool = True, user: str | None = None, interval: float = 0.0, level: int | None = None,
-        logs: Sequence[LogFile | SystemLog] = (),
+        log_file: LogFile,
     ) -> None:  # fmt: skip
         self.action, self.timeout, self.interval, self.level = action, timeout, interval, level
-        self._kill_after, self._kill_group, self._logs = kill_after, kill_group, logs
+        self._kill_after, self._kill_group, self._log_file = kill_after, kill_group, log_file
         silent = action in ("validate-all", "meta-data") or "HA_LOGFACILITY" in environment
         self._traced = "OCF_TRACE_RA" in environment
         self._may_log = self._traced or not silent
         self._error: OSError | None = None
-        for log in logs:
-            log.read()
+        log_file.read()
+        self._system_log = SystemLog.of_this_node()
+        self._system_log.open()
         self.began = time.monotonic()
         try:
             self._process: subprocess.Popen[bytes] | None = launch(command, environment, user)
@@ -149,19 +150,20 @@ class Call:
 
         Never blocks on a process in uninterruptible sleep: one that does not die of SIGKILL is left behind, and named in `left`.
         """
-        if self._process is None:
-            return self._not_executed()
         try:
-            return self._finished(self._process)
+            result = self._finished(self._process) if self._process else self._not_executed()
         except BaseException:
             # A test that is interrupted leaves no action under way.
-            self._kill()
-            processes.reap(self._process)
+            self._system_log.close()
+            if self._process:
+                self._kill()
+                processes.reap(self._process)
             raise
+        return replace(result, log=(*self._log_file.read(), *self._system_log.close()))
 
     def _finished(self, process: subprocess.Popen[bytes]) -> Result:
         timed_out = killed = False
-        with contextlib.closing(PipeReader(process, self._logs)) as reader:
+        with contextlib.closing(PipeReader(process, self._system_log)) as reader:
             limit = self.timeout if self._kill_after is None else min(self.timeout, self._kill_after)
             if not reader.until_exit(self.began + limit):
                 timed_out, killed = limit == self.timeout, limit != self.timeout
@@ -178,7 +180,7 @@ class Call:
         code, reason = self._judge(status, stderr, timed_out)
         return Result(
             self.action, code, reason, stdout, stderr, seconds, timed_out, killed, status, self.timeout, self.interval, self.level,
-            self._may_log, self._traced, left, tuple(line for log in self._logs for line in log.read()),
+            self._may_log, self._traced, left,
         )  # fmt: skip
 
     def _kill(self) -> None:
@@ -229,7 +231,7 @@ def launch(command: Sequence[str], environment: Mapping[str, str], user: str | N
 class PipeReader:
     """Reads both pipes of a process until it exits, whoever else holds the pipes."""
 
-    def __init__(self, process: subprocess.Popen[bytes], logs: Sequence[LogFile | SystemLog] = ()) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], log: SystemLog) -> None:
         assert process.stdout and process.stderr
         self._poll = select.poll()
         self._pidfd = os.pidfd_open(process.pid)
@@ -238,9 +240,9 @@ class PipeReader:
         for descriptor in (*self._kept, self._pidfd):
             os.set_blocking(descriptor, False)
             self._poll.register(descriptor, select.POLLIN)
-        self._logs = {log.socket.fileno(): log for log in logs if isinstance(log, SystemLog) and log.socket}
-        for descriptor in self._logs:
-            self._poll.register(descriptor, select.POLLIN)
+        self._log = log
+        if log.socket:
+            self._poll.register(log.socket, select.POLLIN)
 
     def close(self) -> None:
         os.close(self._pidfd)
@@ -257,8 +259,7 @@ class PipeReader:
             ready = {descriptor for descriptor, _ in self._poll.poll(max(0, int(wait * 1000) + 1))}
             for descriptor in ready & self._open:
                 self._read(descriptor)
-            for descriptor in ready & self._logs.keys():
-                self._logs[descriptor].collect()
+            self._log.collect()
             if self._pidfd in ready:
                 # What was written before the end is in the pipe by now.
                 for descriptor in tuple(self._open):
@@ -378,5 +379,5 @@ class Executor:
         return Call(
             command, {name: value for name, value in given.items() if name not in without}, action=action, timeout=timeout,
             kill_after=kill_after, kill_group=self.profile.kill_group, user=user, interval=interval, level=level,
-            logs=(self.log_file, SystemLog.of_this_node()),
+            log_file=self.log_file,
         )  # fmt: skip

@@ -30,12 +30,18 @@ class LogFile:
 
 
 class SystemLog:
-    """A stand-in for syslogd on a machine that has none.  Deaf where /dev is not private or somebody else listens."""
+    """A stand-in for syslogd on a machine that has none.  Deaf where /dev is not private or somebody else listens.
+
+    It listens while an action is under way and at no other time: the kernel keeps a few lines only, and after that everybody who
+    logs has to wait for whoever should read them.
+    """
 
     _node: SystemLog | None = None
 
     def __init__(self) -> None:
-        self.socket = listening() if is_private("/dev") and os.geteuid() == 0 else None
+        self.allowed = is_private("/dev") and os.geteuid() == 0
+        self.socket: socket.socket | None = None
+        self._actions = 0
         self._lines: list[str] = []
 
     @classmethod
@@ -45,8 +51,14 @@ class SystemLog:
             cls._node = cls()
         return cls._node
 
+    def open(self) -> None:
+        """Begin to listen for one action; several may be under way."""
+        if not self._actions and self.allowed:
+            self.socket, self._lines = listening(), []
+        self._actions += 1
+
     def collect(self) -> None:
-        """Take what was sent so far.  The kernel keeps a few lines only, and then syslog(3) waits, in runuser for one."""
+        """Take what was sent so far, so that nobody waits."""
         while self.socket:
             try:
                 data = self.socket.recv(65536)
@@ -54,10 +66,15 @@ class SystemLog:
                 return
             self._lines.append(re.sub(r"^<\d+>", "", data.decode(errors="replace").strip("\0\n")))
 
-    def read(self) -> list[str]:
-        """Return the lines sent since the last call, without their priority."""
+    def close(self) -> list[str]:
+        """Return the lines sent since the last action ended, without their priority, and stop listening after the last one."""
         self.collect()
         lines, self._lines = self._lines, []
+        self._actions -= 1
+        if self.socket and not self._actions:
+            self.socket.close()
+            self.socket = None
+            os.unlink(SYSLOG)
         return lines
 
 
