@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -108,6 +108,11 @@ def guarded(disks: Disks) -> Iterator[MakeGuarded]:
 
 def end_server(database: Database) -> None:
     """Kill what a test left running: the file system must come off its disk."""
-    for pid in database.processes():
+    kill_all(database.processes())
+
+
+def kill_all(pids: Sequence[int]) -> None:
+    """Kill processes, of which some may end by themselves meanwhile."""
+    for pid in pids:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)

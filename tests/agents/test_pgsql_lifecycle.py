@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ocf_py.testing import Executor
-from tests.agents.conftest import AGENT, MakeGuarded
+from tests.agents.conftest import AGENT, MakeGuarded, kill_all
 from tests.faults.fixtures import Disks
 from tests.postgres import ended
 
@@ -77,8 +77,7 @@ def test_a_volume_that_comes_back_under_another_number(guarded: MakeGuarded, dis
 
     one = guarded().started()
     processes = one.database.processes()
-    for pid in processes:
-        os.kill(pid, signal.SIGKILL)
+    kill_all(processes)
     assert ended(processes)
     disks("second", filesystem="xfs")
     subprocess.run(["cp", "-a", "/mnt/data/pgsql", "/mnt/second/"], check=True)

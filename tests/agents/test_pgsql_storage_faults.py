@@ -10,7 +10,7 @@ import time
 import pytest
 
 from ocf_py.testing import Result
-from tests.agents.conftest import IO_TIMEOUT, PATIENCE, Guarded, MakeGuarded
+from tests.agents.conftest import IO_TIMEOUT, PATIENCE, Guarded, MakeGuarded, kill_all
 from tests.faults import filesystem
 from tests.postgres import OWNER, ended
 
@@ -200,8 +200,7 @@ def test_stop_on_storage_known_to_hang_fails_without_a_process_too(guarded: Make
     processes = one.database.processes()
     one.disk.hang()
     assert one.node.monitor().code == 1
-    for pid in processes:
-        os.kill(pid, 9)
+    kill_all(processes)
     assert ended(processes)
     judged(one.node.stop(), 1, "stop incomplete: storage hang", "fencing needed", within=3)
 
@@ -219,8 +218,7 @@ def test_stop_never_succeeds_while_a_writer_is_alive(guarded: MakeGuarded) -> No
     processes = one.database.processes()
     one.disk.hang(writes=True)
     assert one.node.monitor(timeout=3).code == 190
-    for pid in processes:
-        os.kill(pid, 9)
+    kill_all(processes)
     ended(processes)
     judged(one.node.stop(), 1, "stop incomplete", "fencing needed", within=4)
     one.heal()
