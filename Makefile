@@ -4,8 +4,8 @@ DESTDIR ?=
 PYTHONDIR ?= /usr/lib/python3/dist-packages
 OCFDIR ?= /usr/lib/ocf/resource.d/lab
 
-# make test JOBS=2 PARTS="bullseye trixie" LIMIT=3600 ARGS="-k startup -x"
-JOBS ?= 1
+# make test JOBS=1 PARTS="bullseye trixie" LIMIT=3600 ARGS="-k startup -x"
+JOBS ?= 2
 PARTS ?=
 LIMIT ?= 2400
 ARGS ?=
