@@ -16,6 +16,7 @@ import pytest
 from ocf_py import guard
 from ocf_py.environment import Environment
 from ocf_py.journal import Journal
+from ocf_py.testing.logs import SystemLog
 from tests.faults import filesystem, processes
 from tests.faults.disk import FaultDisk
 from tests.framework.conftest import MakePuppet, Puppet
@@ -25,23 +26,21 @@ STAMP = r"[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d"
 
 @contextmanager
 def system_log(mode: int | None = socket.SOCK_DGRAM) -> Iterator[socket.socket | None]:
-    """Put a listener of our own in the place of /dev/log, or with None nothing."""
-    log, saved = Path("/dev/log"), Path("/dev/log.saved")
-    had = log.exists()
-    if had:
-        log.rename(saved)
+    """Listen on /dev/log in the place of the executor, or with None see to it that nobody does."""
+    executors = SystemLog.of_this_node()
+    allowed, executors.allowed = executors.allowed, False
+    Path("/dev/log").unlink(missing_ok=True)
     listener = None
     try:
         if mode is not None:
             listener = socket.socket(socket.AF_UNIX, mode | socket.SOCK_NONBLOCK)
-            listener.bind(str(log))
+            listener.bind("/dev/log")
         yield listener
     finally:
+        executors.allowed = allowed
         if listener:
             listener.close()
-            log.unlink()
-        if had:
-            saved.rename(log)
+            Path("/dev/log").unlink()
 
 
 def received(listener: socket.socket | None) -> list[str]:

@@ -370,7 +370,7 @@ def test_undecodable_parameters(puppet: MakePuppet) -> None:
 
 def test_a_user_other_than_root(puppet: MakePuppet) -> None:
     one = puppet()
-    for path in (one.directory, *one.directory.parents[:3]):
+    for path in (one.directory, *list(one.directory.parents)[:3]):
         path.chmod(0o777)
     assert one.node.meta_data(user="nobody").code == 0
     assert one.node.validate(user="nobody").code == 0
