@@ -67,10 +67,11 @@ class Result:
 
 @dataclass(frozen=True)
 class FencingCall:
-    """What the fence device was asked for; `at` is on the monotonic clock."""
+    """What the fence device was asked for, and by which node; `at` is on the monotonic clock."""
 
     at: float
     wall: float
+    by: str
     action: str
     node: str
 
@@ -158,6 +159,9 @@ class Cluster:
                                       int(words.get("exec", 0)) / 1000, int(words.get("queued", 0)) / 1000))  # fmt: skip
         return found
 
+    def listed(self) -> set[str]:
+        return {found.attrib["id"] for found in self.crm_mon_xml().iter("resource")}
+
     def running(self, resource: str, node: Node | None = None) -> bool:
         """Tell whether a resource runs, on one node or on any, and nothing is wrong with it."""
         for found in self.crm_mon_xml().iter("resource"):
@@ -181,7 +185,7 @@ class Cluster:
     def fencing_calls(self) -> list[FencingCall]:
         """Return the calls of the fence device that would have ended a node."""
         lines = self.record.read_text().splitlines() if self.record.exists() else []
-        calls = [FencingCall(float(at), float(wall), action, node) for at, wall, action, node in (line.split(" ") for line in lines)]
+        calls = [FencingCall(float(at), float(wall), *words) for at, wall, *words in (line.split(" ") for line in lines)]
         return [call for call in calls if call.action in FENCED]
 
     def wait_for(self, ready: Callable[[], object], what: str, within: float) -> float:
@@ -214,7 +218,8 @@ class Cluster:
         self.resources.clear()
         if not alive:
             self._rejoin()
-        self.settle()
+        # A resource that is configured no more is listed until it has been stopped.
+        self.wait_for(lambda: self.listed() == {"fence-it"}, "all resources are gone", within=150)
         self.record.unlink(missing_ok=True)
 
     def _rejoin(self) -> None:

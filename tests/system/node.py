@@ -46,8 +46,8 @@ COROSYNC_NODE = """    node {{
         nodeid: {number}
     }}
 """
-# How long a daemon may take to end by itself: Pacemaker stops its resources first.
-PATIENCE = {"corosync": 10.0, "pacemakerd": 40.0}
+# How long a daemon may take to end by itself; Pacemaker stops its resources first.
+PATIENCE = {"corosync": 10.0, "pacemakerd": 20.0}
 CHATTER = re.compile(r"\t(info|debug): |corosync info ")
 # What belongs to one machine and must not be shared: its configuration, its state, its sockets and its shared memory.
 PRIVATE = ("/dev/shm", "/run", "/etc/corosync", "/var/lib/corosync", "/var/lib/pacemaker")
@@ -144,6 +144,7 @@ class Node:
         conf, cib = self.directory / "corosync.conf", self.directory / "cib.xml"
         conf.write_text(text)
         self.run("cp", str(conf), "/etc/corosync/corosync.conf")
+        self.run("find", "/var/lib/pacemaker/cib", "-type", "f", "-delete")
         # A new cluster waits for a controller that might be there already, 20 s if it is not told otherwise.
         cib.write_text(self.run("cibadmin", "--empty").stdout)
         self.run("env", f"CIB_file={cib}", "crm_attribute", "--type", "crm_config", "--name", "dc-deadtime", "--update", "3s")
