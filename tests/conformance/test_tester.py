@@ -61,7 +61,8 @@ def test_a_correct_agent_passes_everything() -> None:
 
 @pytest.mark.parametrize("name", sorted(CAUGHT_BY))
 def test_a_broken_agent_is_caught_by_the_check_that_names_its_fault(name: str) -> None:
-    report = conformance.conform(HERE / "broken" / name, {"word": "hello"} if name in NEEDS_WORD else {})
+    kills = 10 if "killed" in CAUGHT_BY[name] else 2
+    report = conformance.conform(HERE / "broken" / name, {"word": "hello"} if name in NEEDS_WORD else {}, kills=kills)
     assert list(complaints(report)) == [CAUGHT_BY[name]], complaints(report)
     assert report.failed(strict=True)
     assert report.not_stopped == ""
