@@ -4,10 +4,10 @@ DESTDIR ?=
 PYTHONDIR ?= /usr/lib/python3/dist-packages
 OCFDIR ?= /usr/lib/ocf/resource.d/lab
 
-# make test JOBS=1 PARTS="bullseye trixie" LIMIT=3600 ARGS="-k startup -x"
+# make test JOBS=1 PARTS="bullseye trixie" LIMIT=600 ARGS="-k startup -x"
 JOBS ?= 2
 PARTS ?=
-LIMIT ?= 2400
+LIMIT ?= 3600
 ARGS ?=
 
 # A plain `su` leaves these out.

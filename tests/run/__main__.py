@@ -35,7 +35,7 @@ PYTEST = ["python", "-m", "pytest", "-p", "tests.run.events", "--color=no", "--d
 def part(name: str, limit: float, arguments: list[str]) -> runner.Part:
     root, shows, marker = TABLE[name]
     machine = roots.ROOTS[root]
-    enter = [sys.executable, "-m", "lab.roots", "run", root, "--", "sh", "-c", STOPPABLE, "stoppable"]
+    enter = [sys.executable, "-m", "lab.roots", "run", "--set", "COLUMNS=140", root, "--", "sh", "-c", STOPPABLE, "stoppable"]
     title = f"{shows}: Debian {machine.suite}, Python {machine.python}, PostgreSQL {machine.postgresql}"
     return runner.Part(name, title, [*enter, *PYTEST, "-m", marker, *arguments], limit)
 
@@ -52,7 +52,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python3 -m tests.run", description="Run the linters and the suite in the distribution roots")
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(TABLE)}; all of them when none is given")
     parser.add_argument("--jobs", type=int, default=1, help="how many parts run at a time (default: %(default)s)")
-    parser.add_argument("--limit", type=float, default=2400.0, help="seconds that a part may take (default: %(default)g)")
+    parser.add_argument("--limit", type=float, default=3600.0, help="seconds that a part may take (default: %(default)g)")
     words = sys.argv[1:]
     split = words.index("--") if "--" in words else len(words)
     given, arguments = parser.parse_args(words[:split]), words[split + 1 :]
