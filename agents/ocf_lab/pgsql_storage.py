@@ -25,6 +25,11 @@ READY = ("ready", "standby")
 STOPPING = "stopping"  # In postmaster.pid (server source: src/include/utils/pidfile.h).
 
 
+def incomplete(why: str) -> ocf.Error:
+    """Return the error of a stop.  Pacemaker shows the last failure of a resource only, so it has to say what hangs as well."""
+    return ocf.Error(f"stop incomplete, fencing needed: {why}")
+
+
 def word(value: str) -> str | None:
     return "has a blank" if " " in value else None
 
@@ -508,25 +513,22 @@ class PgsqlStorage(ocf.Agent):
             if not processes:
                 return
         sleeping = sum(1 for process in processes if process.state == "D")
-        raise ocf.Error(
-            f"stop incomplete: {len(processes)} server processes cannot be ended, {sleeping} of them in uninterruptible sleep "
-            f"(pids {postgres.pids(processes)}); fencing needed"
-        )
+        what = f"{len(processes)} server processes cannot be ended, {sleeping} of them in uninterruptible sleep"
+        stuck = self.storage.stuck()
+        raise incomplete(f"{stuck}; {what}" if stuck else f"{what} (pids {postgres.pids(processes)})")
 
     def confirm_stopped(self) -> None:
         """Raise while something that this node began may still write, and while the storage hangs: it could not be released."""
         stuck = self.storage.stuck()
         if stuck:
-            raise ocf.Error(f"stop incomplete: {stuck}; fencing needed")
+            raise incomplete(stuck)
         writers = self.storage.writers()
         if writers:
             child = writers[0]
-            raise ocf.Error(
-                f"stop incomplete: process {child.pid} ({child.target}) of {child.age:.0f} s ago may still write; fencing needed"
-            )
+            raise incomplete(f"process {child.pid} ({child.target}) of {child.age:.0f} s ago may still write")
         if self.storage_check == "none" or not self.storage.devices():
             return
         troubles = [trouble for trouble in self.storage.check(self.account())[0] if trouble.fails and not trouble.missing]
         for trouble in troubles:
             if isinstance(trouble, probe.StorageHung) or not self.storage.settled():
-                raise ocf.Error(f"stop incomplete: {trouble}; fencing needed")
+                raise incomplete(str(trouble))

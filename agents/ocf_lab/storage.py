@@ -128,8 +128,8 @@ class Storage:
             age = time.monotonic() - child.step_since
             about = guard.process(child.pid)
             if about and about[0] == "D" and age >= limit and child.facts.get("device") and not probe.waits_for_thaw(child.pid):
-                where = block.way_down(child.facts["device"])
-                return f"storage hang: {child.step or 'I/O'} unanswered for {age:.1f} s (process {child.pid} of {child.instance}): {where}"
+                place = probe.Place(child.facts.get("label", ""), child.facts.get("path", ""), child.facts["device"])
+                return f"storage hang: {child.step or 'I/O'} unanswered for {age:.1f} s: {place.where()}"
         return ""
 
     def writers(self) -> list[guard.Child]:

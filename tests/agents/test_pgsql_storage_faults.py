@@ -189,7 +189,7 @@ def known_hang(one: Guarded, timeout: float = 60.0) -> Result:
 def test_stop_on_storage_known_to_hang_fails_in_seconds(guarded: MakeGuarded) -> None:
     one = guarded().started()
     result = known_hang(one)
-    judged(result, 1, "stop incomplete", "fencing needed", within=3)
+    judged(result, 1, "stop incomplete, fencing needed: storage hang", "PGDATA", within=3)
     one.heal()
     assert one.node.stop().code == 0
     assert one.database.processes() == []
@@ -202,7 +202,7 @@ def test_stop_on_storage_known_to_hang_fails_without_a_process_too(guarded: Make
     assert one.node.monitor().code == 1
     kill_all(processes)
     assert ended(processes)
-    judged(one.node.stop(), 1, "stop incomplete: storage hang", "fencing needed", within=3)
+    judged(one.node.stop(), 1, "stop incomplete, fencing needed: storage hang", "PGDATA", within=3)
 
 
 def test_stop_finds_a_hang_by_itself(guarded: MakeGuarded) -> None:
