@@ -159,9 +159,28 @@ def test_output_beyond_the_limit_is_dropped(run: Run) -> None:
 
 def test_output_without_end_does_not_keep_the_caller(run: Run) -> None:
     began = time.monotonic()
-    with pytest.raises(ocf.DeadlineExceeded, match=r"^/usr/bin/yes still running after \d s$"):
-        run("yes", within=1)
+    with pytest.raises(ocf.DeadlineExceeded, match=r"^/usr/bin/sh -c 'yes & .* still running after \d s$"):
+        run("sh", "-c", "yes & yes & yes & yes & yes & yes & wait", within=1)
     assert time.monotonic() - began < 3
+
+
+def test_a_writer_that_is_always_faster_does_not_keep_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+    """/dev/zero stands for its pipe: there is always more."""
+
+    def too_long(number: int, frame: object) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, too_long)
+    signal.alarm(20)
+    running = commands.Running(["zero"], {}, "", None)
+    with open("/dev/zero", "rb", buffering=0) as zero:
+        monkeypatch.setattr(running, "_pipes", {zero.fileno(): running.out})
+        try:
+            assert running._drain(zero.fileno())
+        finally:
+            signal.alarm(0)
+            signal.signal(signal.SIGALRM, before)
+    assert len(running.out) == commands.OUTPUT_LIMIT
 
 
 def test_undecodable_output(run: Run) -> None:

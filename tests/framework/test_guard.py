@@ -157,6 +157,32 @@ def test_a_child_dies_of_a_closed_pipe_and_of_sigterm(folder: str) -> None:
     assert call(folder, lambda: len(signal.pthread_sigmask(signal.SIG_BLOCK, ()))) == 0
 
 
+def test_a_signal_meets_the_child_as_a_child(folder: str, tmp_path: Path) -> None:
+    """The action's handler raises; in a child that has just been forked it would unwind the action a second time."""
+
+    def raised(number: int, frame: object) -> None:
+        (tmp_path / "raised").touch()
+        os._exit(9)
+
+    def work() -> None:
+        fork = os.fork
+
+        def forked_with_a_signal() -> int:
+            pid = fork()
+            if pid == 0:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return pid
+
+        signal.signal(signal.SIGTERM, raised)
+        os.fork = forked_with_a_signal
+        with pytest.raises(ocf.Error, match=r"^target: the child ended without an answer$"):
+            call(folder, (tmp_path / "began").touch)
+        os._exit(7)
+
+    assert os.WEXITSTATUS(os.waitpid(main_process(work), 0)[1]) == 7
+    assert list(tmp_path.glob("raised")) == list(tmp_path.glob("began")) == []
+
+
 def test_a_child_becomes_another_user(folder: str) -> None:
     nobody = call(folder, lambda: guard.Account.look_up("nobody").encode())
     account = guard.Account.decode(nobody)
@@ -379,7 +405,7 @@ def test_outside_a_child_a_step_is_nothing() -> None:
         b"garbage",
         os.urandom(4096),
         b"\xff" * 4096,
-        state.encode({"boot": "another", "pid": "1", "started": "0", "since": "0", "target": "t"}),
+        state.encode({"boot": "another", "pid": "1", "started": (guard.process(1) or "?")[1], "since": "0", "target": "t"}),
         state.encode({"boot": state.boot_id(), "pid": "1", "started": "wrong", "since": "0", "target": "t"}),
         state.encode({"boot": state.boot_id(), "pid": "x", "started": "0", "since": "0", "target": "t"}),
         state.encode({"boot": state.boot_id(), "pid": "1"}),

@@ -382,12 +382,13 @@ def test_a_user_other_than_root(puppet: MakePuppet) -> None:
 @pytest.mark.parametrize("action, code", [("monitor", 0), ("stop", 1)])
 def test_closed_streams(puppet: MakePuppet, closed: str, action: str, code: int) -> None:
     """The numbers of closed streams must not become those of a record or a pipe, into which the reason would be written."""
-    one = puppet().lines(observe="running | nap 5 0", stop="run sh -c | Error in vain")
+    one = puppet().lines(observe="running | tell self.guarded('page', ocf.step, 'written')", stop="run sh -c | Error in vain")
     script = "".join(f"exec {number}{'<' if number == '0' else '>'}&-; " for number in closed.split()) + 'exec "$@"'
     result = one.node.call(action, interval=10.0, wrapper=["sh", "-c", script, "closed"], check=False)
     assert result.code == code
-    for page in one.memory.glob("child.*"):
-        assert b"ocf-exit-reason" not in page.read_bytes()
+    page = (one.memory / "child.page").read_bytes()
+    assert b"step written" in page
+    assert b"ocf-exit-reason" not in page
     if code and "2" not in closed:
         assert result.reason.startswith("sh exited 2")
 
@@ -446,6 +447,22 @@ def test_interrupted(puppet: MakePuppet, action: str, lines: dict[str, str], num
     assert [process.pid for process in result.left if processes.alive(process.pid)] == []
     # The error of an observation is no reason not to stop; being told to end is.
     assert "stop" not in one.calls() or lines.get("stop") == "run sleep 30"
+
+
+def test_a_second_signal_does_not_disturb_the_cleaning_up_after_the_first(puppet: MakePuppet) -> None:
+    one = puppet()
+    script = one.directory / "immune"
+    script.write_text("#!/bin/sh\ntrap '' TERM\ntouch $1\nwhile :; do sleep 0.1; done\n")
+    script.chmod(0o755)
+    one.lines(start=f"run {script} {one.directory}/began")
+    under_way = one.node.begin("start")
+    assert processes.wait_until((one.directory / "began").exists, 10)
+    os.kill(under_way.pid, signal.SIGTERM)
+    time.sleep(0.25)
+    os.kill(under_way.pid, signal.SIGTERM)
+    result = under_way.finish()
+    assert (result.code, result.reasons) == (1, ["interrupted by signal 15"])
+    assert [process.pid for process in result.left if processes.alive(process.pid)] == []
 
 
 def test_a_signal_to_the_whole_group_is_answered_once(puppet: MakePuppet) -> None:

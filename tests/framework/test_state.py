@@ -105,6 +105,10 @@ def test_a_full_file_system_loses_nothing_that_was_there(tiny: Path) -> None:
         memory.update(a="after")
     assert sorted(os.listdir(tiny)) == ["ballast", "state"]
     assert state.Memory(str(tiny / "state")).get("a") == "before"
+    os.truncate(tiny / "ballast", os.stat(tiny / "ballast").st_size - 4096)
+    with pytest.raises(ocf.CannotRecord):
+        memory.update(a="a page and more" * 400)
+    assert state.Memory(str(tiny / "state")).get("a") == "before"
     with pytest.raises(ocf.CannotRecord):
         state.make_directory(str(tiny / ("x" * 300)))
 
