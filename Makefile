@@ -36,7 +36,7 @@ test: setup
 	@$(PYTHON) -m tests.run --jobs $(JOBS) --limit $(LIMIT) $(PARTS) -- $(ARGS)
 
 bench: setup
-	@$(PYTHON) -m lab.roots run bookworm -- python3 -m lab.bench
+	@$(PYTHON) -m lab.bench
 
 install:
 	install -d $(DESTDIR)$(PYTHONDIR) $(DESTDIR)$(OCFDIR)

@@ -1,0 +1,104 @@
+"""What is measured: agents, as pacemaker-execd calls them, over two databases on disks that can be told to hang."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.bench import cost
+from ocf_py.testing import profiles
+from tests.faults.disk import FaultDisk
+from tests.postgres import Database, own
+
+AGENTS = Path("/usr/lib/ocf/resource.d")
+OURS, STOCK = AGENTS / "lab/pgsql-storage", AGENTS / "heartbeat/pgsql"
+# The example agents: upstream's in Python, and those in shell that do nothing but look for a file.
+EXAMPLES = {
+    "dummypy": AGENTS / "heartbeat/dummypy", "heartbeat Dummy": AGENTS / "heartbeat/Dummy", "pacemaker Dummy": AGENTS / "pacemaker/Dummy",
+}  # fmt: skip
+PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+BASE = cost.Command("base", ("/usr/bin/python3", "-I", "-c", "pass"), {"PATH": PATH})
+IO_TIMEOUT = 2.0
+TIMEOUT = 60.0
+
+
+def called(
+    name: str, agent: Path, action: str, parameters: Mapping[str, str], *, instance: str, level: int | None = None, interval: float = 0.0,
+    codes: Sequence[int] = (0,), leaves: bool = False,
+) -> cost.Command:  # fmt: skip
+    """Return an action with the environment that pacemaker-execd gives it.
+
+    There is no system log: a log that nobody reads would stop the stock agents, and one that is read would cost CPU beside them.
+    """
+    request = profiles.Request(agent=agent, action=action, instance=instance, provider=agent.parent.name, node="node1", timeout=TIMEOUT,
+                               interval=interval, level=level, log_file=Path("/var/log/pacemaker.log"), parameters=parameters)  # fmt: skip
+    return cost.Command(name, (str(agent), action), profiles.PROFILES["execd"].environment(request), codes, leaves)
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """A database, watched by our agent as the resource `instance`."""
+
+    database: Database
+    instance: str
+
+    def ours(
+        self, name: str, action: str = "monitor", *, level: int | None = None, interval: float = 10.0, codes: Sequence[int] = (0,),
+        leaves: bool = False,
+    ) -> cost.Command:  # fmt: skip
+        parameters = {**self.database.parameters(), "io_timeout": f"{IO_TIMEOUT:g}s"}
+        return called(name, OURS, action, parameters, instance=self.instance, level=level, interval=interval, codes=codes, leaves=leaves)
+
+    def stock(self, name: str) -> cost.Command:
+        return called(name, STOCK, "monitor", self.database.parameters(), instance=self.instance, interval=10.0)
+
+    def start(self) -> None:
+        cost.run(self.ours("start", "start", interval=0.0, leaves=True))
+
+
+@dataclass(frozen=True)
+class Setting:
+    disks: Mapping[str, FaultDisk]
+    single: Guarded  # All on one device.
+    spread: Guarded  # pg_wal on a second, a tablespace on a third one.
+
+    def stuck(self) -> int:
+        """Return the number of processes of our agent that sleep uninterruptibly."""
+        found = 0
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                head, _, tail = Path(f"/proc/{pid}/stat").read_text().rpartition(")")
+            except OSError:
+                continue
+            found += "(pgsql-storage" in head and tail.split()[0] == "D"
+        return found
+
+
+@contextmanager
+def setting() -> Iterator[Setting]:
+    """Make three disks and two databases on them, started by our agent."""
+    os.makedirs("/run/resource-agents", exist_ok=True)
+    with ExitStack() as stack:
+        disks = {name: stack.enter_context(FaultDisk(name)) for name in ("data", "wal", "space")}
+        for name, disk in disks.items():
+            disk.format("xfs")
+            disk.mount(f"/mnt/{name}")
+        single = Guarded(Database(Path("/mnt/data/single"), port=5432), "pg-single")
+        spread = Guarded(Database(Path("/mnt/data/spread"), port=5433, wal_directory=Path("/mnt/wal/pg_wal")), "pg-spread")
+        for one in (single, spread):
+            one.database.initdb()
+            one.start()
+            stack.callback(end, one.database)
+        own(Path("/mnt/space/ts"))
+        spread.database.make_tablespace("elsewhere", Path("/mnt/space/ts"))
+        for disk in disks.values():
+            stack.callback(disk.heal)
+        yield Setting(disks, single, spread)
+
+
+def end(database: Database) -> None:
+    if database.processes():
+        database.run("pg_ctl", "-D", str(database.directory), "-m", "immediate", "-W", "stop")
