@@ -13,6 +13,7 @@ import pytest
 
 from ocf_py.testing import Executor
 from tests.system.cluster import Cluster
+from tests.system.node import NamespacedNode
 
 pytestmark = pytest.mark.cluster
 
@@ -78,6 +79,9 @@ def cluster(recorder: Path) -> Iterator[Cluster]:
         made.create(RESOURCE, "ocf:recorder:Recorder", {"size": "3"}, "--agent-validation")
         made.wait_for(lambda: all(records("monitor", interval) for interval in ("7000", "8000")), "both monitors have run", within=60)
         yield made
+    # The cluster of these tests ends before the interpreter does, and so does the pipe to its other node.
+    assert isinstance(made.peer, NamespacedNode) and made.peer.machine.stdout
+    made.peer.machine.stdout.close()
 
 
 def records(action: str, interval: str | None = None, service: str = "") -> list[Record]:
