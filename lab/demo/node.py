@@ -6,15 +6,15 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from lab.demo import writer
 from lab.demo.record import STOP_TIMEOUT, Call, Plan, Side
 from ocf_py.testing import Executor, Result
-from tests.faults.disk import FaultDisk
+from tests.faults.disk import DiskError, FaultDisk
 from tests.postgres import OWNER, Database, ended
 
 OCF = Path("/usr/lib/ocf/resource.d")
@@ -25,6 +25,16 @@ class Failed(Exception):
     """The demonstration cannot go on: a step that is none of its subjects went wrong."""
 
 
+@contextmanager
+def interrupts_blocked() -> Iterator[None]:
+    """Hold Ctrl-C back, for ever from the processes started meanwhile: a disk whose server ends at once cannot be taken away in order."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class Node:
     """Runs one agent.  `told` is called with each call that has ended."""
 
@@ -33,7 +43,8 @@ class Node:
         provider, name = side.agent.split(":")[1:]
         if not (OCF / provider / name).exists():
             raise Failed(f"{side.agent} is not installed here")
-        self.disk = stack.enter_context(FaultDisk(side.name))
+        with interrupts_blocked():
+            self.disk = stack.enter_context(FaultDisk(side.name))
         self.disk.format("xfs")
         self.disk.mount(f"/mnt/{side.name}")
         self.database = Database(Path(f"/mnt/{side.name}/data"), port=port)
@@ -111,7 +122,8 @@ class Node:
 
     def _end_server(self) -> None:
         """Kill what is left of the server, however the demonstration ended, so that its disk can be taken away."""
-        self.disk.heal()
+        with suppress(DiskError):
+            self.disk.heal()
         for pid in self.database.processes():
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

@@ -14,7 +14,7 @@ INK, FAINT, GRID = "#1f2933", "#5b6875", "#d5dbe1"
 GREEN, AMBER, RED, BLUE, HUNG, GROUND = "#2f9e58", "#e3a008", "#c81e1e", "#1d4ed8", "#fdecea", "#ffffff"
 LANES = ("writes", "monitor", "stop")
 NAMES = {"writes": "client writes", "monitor": "monitor", "stop": "stop, start"}
-CHARACTER = 7.1  # Width of an average character of 14 px sans-serif.
+CHARACTER = 8.2  # At most the average width of a character, in the widest font that the page may get.
 
 
 def element(name: str, inside: str = "", **attributes: object) -> str:
@@ -85,7 +85,7 @@ class Picture:
             told = f"{len(rows)} rows {'answered' if answered else 'unanswered'}"
             self.box(rows[0].due, rows[-1].due + every, top + 10, 20, GREEN if answered else RED, title=told)
             if not answered and len(rows) * every > 15:
-                words = f"{len(rows)} rows in a row not answered within {bound:g} s"
+                words = f"{len(rows)} writes not answered within {bound:g} s"
                 self.text((self.x(rows[0].due) + self.x(rows[-1].due)) / 2, top + 25, words, colour="#ffffff", anchor="middle", bold=True)
 
     def monitor(self, side: Side, top: float) -> None:
@@ -104,14 +104,15 @@ class Picture:
                     self.text(self.x(call.began) + 3, top + 46, words, size=13, colour=colour, anchor="middle")
         noticed = side.noticed()
         if noticed and noticed.ended is not None:
-            x = self.x(noticed.ended) + 14
+            fenced = self.story.fenced(side)
+            x = max(self.x(noticed.ended) + 14, self.x(fenced[0]) + 9 if fenced and fenced[1] else 0)
             self.text(x, top + 15, f"FAILED {noticed.ended:.0f} s after the hang:", colour=RED, bold=True)
-            room = int((WIDTH - RIGHT - x) / 6.3)
+            room = int((WIDTH - RIGHT - x) / CHARACTER)
             for line, words in enumerate(textwrap.wrap(noticed.reason, room)[:2]):
                 self.text(x, top + 33 + 17 * line, words, size=13, colour=RED)
         else:
             last = max((call.ended or 0 for call in side.of("monitor")), default=0)
-            self.label(max(last, 0) + 1.5, top + 24, "never noticed", RED)
+            self.label(max(last, 0) + 1.5, top + 24, "all green: never noticed", RED)
 
     def stop(self, side: Side, top: float) -> None:
         call = side.stop(self.story.healed)
@@ -130,7 +131,7 @@ class Picture:
         if ended < self.story.healed:
             self.box(call.began, ended, top + 8, 22, RED, least=5, title=call.reason)
             self.label(ended + 0.8, top + 16, f"stop fails after {ended - call.began:.1f} s instead of {STOP_TIMEOUT:.0f}:", RED)
-            self.label(ended + 0.8, top + 34, f"Pacemaker fences the node {ended:.0f} s after the hang", RED)
+            self.label(ended + 0.8, top + 34, f"Pacemaker has the node fenced {ended:.0f} s after the hang", RED)
             return
         self.box(call.began, min(ended, self.story.healed), top + 8, 22, AMBER, title="stop has no end")
         if ended > self.story.healed:
@@ -148,6 +149,9 @@ class Picture:
         fenced = self.story.fenced(side)
         self.text(24, top + 22, f"{side.name}: {side.agent}", size=16, bold=True)
         y = top + TITLE
+        if fenced and fenced[1]:
+            self.line(self.x(fenced[0]), y + 30, self.x(fenced[0]), y + len(LANES) * LANE - 24, BLUE, width=2, dashes="5 4")
+            self.label(fenced[0] + 0.8, y + 48, "in a cluster, fencing begins here, and then the other node serves", BLUE)
         for lane in LANES:
             self.parts.append(f'<g id="lane-{side.name}-{lane}">')
             self.line(24, y, WIDTH - RIGHT, y, GRID)
@@ -155,9 +159,6 @@ class Picture:
             {"writes": self.writes, "monitor": self.monitor, "stop": self.stop}[lane](side, y)
             self.parts.append("</g>")
             y += LANE
-        if fenced and fenced[1]:
-            self.line(self.x(fenced[0]), top + TITLE, self.x(fenced[0]), y - 16, BLUE, width=2, dashes="5 4")
-            self.label(fenced[0] + 0.8, top + TITLE + 48, "from here on the other node of a cluster can serve", BLUE)
 
     def foot(self) -> None:
         story, y = self.story, self.height - FOOT + 46
@@ -167,8 +168,8 @@ class Picture:
         counts = "; ".join(f"{side.name} {len(side.acknowledged())}, lost {len(side.lost())}" for side in story.sides)
         self.text(WIDTH - RIGHT, y, f"acknowledged rows, looked for at the end: {counts}", size=13, colour=FAINT, anchor="end")
         plan = story.plan
-        pace = f"a row every {plan.every * 1000:.0f} ms; monitor every {plan.interval:g} s; io_timeout={plan.io_timeout}"
-        words = f"{story.versions}; XFS on a block device that queues; {pace}; all else at its default"
+        pace = f"a row every {plan.every * 1000:.0f} ms; monitor every {plan.interval:g} s; io_timeout={plan.patience()}"
+        words = f"{story.versions}; XFS; {pace}; all else at its default"
         self.text(24, y + 22, words, size=13, colour=FAINT)
 
     def render(self) -> str:

@@ -25,6 +25,10 @@ class Plan:
         """When the disks answer again."""
         return self.watch + self.stop_watch
 
+    def patience(self) -> str:
+        """Return io_timeout with what it comes to here."""
+        return "auto (20 s on what is not iSCSI)" if self.io_timeout == "auto" else self.io_timeout
+
 
 @dataclass
 class Row:

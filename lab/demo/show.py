@@ -36,12 +36,14 @@ class Terminal:
 
     def __init__(self) -> None:
         self.zero: float | None = None
+        self.quiet = False
         self._colours = sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
 
     def say(self, text: str, colour: str = "") -> None:
         moment = "" if self.zero is None else f"{time.monotonic() - self.zero:+5.0f} s  "
         painted = f"\033[{colour}m{text}\033[0m" if colour and self._colours else text
-        print(moment + painted, flush=True)
+        if not self.quiet:
+            print(moment + painted, flush=True)
 
     def call(self, side: Side, call: Call) -> None:
         """Tell of a call that has ended, and beside it what the client sees at that time."""
@@ -73,9 +75,8 @@ def output_of(*command: str) -> str:
         raise Failed(f"{command[0]} does not tell its version: {error}") from None
 
 
-def play(plan: Plan, output: Path, stack: ExitStack) -> Story:
+def play(plan: Plan, output: Path, stack: ExitStack, terminal: Terminal) -> Story:
     """Run the demonstration.  Raises Failed, DiskError or CommandFailed."""
-    terminal = Terminal()
     stack.enter_context(Syslog(output / "node.log"))
     story = Story(plan, [Side("stock", STOCK), Side("ours", OURS)], plan.heal, plan.heal, versions())
     terminal.say("Setting up two disks, with an XFS and a PostgreSQL server on each: one under each agent", BOLD)
@@ -84,10 +85,9 @@ def play(plan: Plan, output: Path, stack: ExitStack) -> Story:
         node.first_start()
         terminal.say(f"{node.side.name:<5}  {node.side.agent} has started its server on {node.disk.device}")
     zero = terminal.zero = time.monotonic() + plan.healthy
-    pace = f"a row every {plan.every * 1000:.0f} ms, each agent's monitor runs every {plan.interval:g} s, io_timeout={plan.io_timeout}"
+    pace = f"a row every {plan.every * 1000:.0f} ms, each agent's monitor runs every {plan.interval:g} s, io_timeout={plan.patience()}"
     terminal.say(f"A client of each server writes {pace}", BOLD)
     writer = Writer([(node.side, node.address()) for node in nodes], zero, plan.every)
-    stack.callback(writer.stop)
     for node in nodes:
         node.guard(zero)
     sleep_until(zero)
@@ -138,11 +138,16 @@ def main() -> int:
     output: Path = given.pop("output")
     if os.geteuid() != 0 or not is_private("/dev"):
         sys.exit("This belongs into a root of its own: python3 -m lab.demo makes one.")
+    terminal = Terminal()
     try:
         with ExitStack() as stack:
-            story = play(Plan(**given), output, stack)
+            try:
+                story = play(Plan(**given), output, stack, terminal)
+            except KeyboardInterrupt:
+                terminal.say("Interrupted: ending the servers and the disks")
+                terminal.quiet = True
+                raise
     except KeyboardInterrupt:
-        print("\nInterrupted; the servers and the disks are gone.", flush=True)
         return 130
     except (Failed, DiskError, CommandFailed) as error:
         print(f"The demonstration stopped: {error}", file=sys.stderr, flush=True)

@@ -21,7 +21,7 @@ class Syslog:
     """Writes what is logged into a file.  A listener that was there before is set aside and put back."""
 
     def __init__(self, file: Path) -> None:
-        self._file = open(file, "ab", buffering=0)  # noqa: SIM115 - closed in __exit__
+        self._file = open(file, "wb", buffering=0)  # noqa: SIM115 - closed in __exit__
         with suppress(FileNotFoundError):
             os.rename(SOCKET, ASIDE)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)

@@ -79,7 +79,7 @@ def lines(story: Story) -> list[tuple[str, list[str]]]:
         each("in these words", words),
         each("writes answered meanwhile", writes),
         each("stop", lambda side: stop(story, side)),
-        each("node would be fenced", lambda side: fenced(story, side)),
+        each("fencing would begin", lambda side: fenced(story, side)),
         each("disk answers again", started),
         each("rows", rows),
     ]

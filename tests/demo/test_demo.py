@@ -105,6 +105,7 @@ def test_an_interrupt_during_the_hang_leaves_nothing(tmp_path: Path) -> None:
         show.kill()
     assert show.returncode == 130, [*said, rest]
     assert "Traceback" not in rest
+    assert "Interrupted: ending" in rest
     assert not os.path.ismount("/mnt/stock")
     assert not os.path.ismount("/mnt/ours")
     assert "/mnt/ours" not in "".join(command_lines())
@@ -153,7 +154,7 @@ def test_whoever_notices_gets_the_credit() -> None:
     assert cells(text, "hang noticed") == ["after 2.0 s", "never (watched for 5 s)"]
     assert cells(text, "in these words") == ['"I/O <error> & more"', "-"]
     assert cells(text, "monitors during the hang") == ["1 x FAILED", "1 x ok, 1 x degraded (slow)"]
-    assert cells(text, "node would be fenced") == ["3.0 s after the hang", "not before 125 s, and only because a person looked"]
+    assert cells(text, "fencing would begin") == ["3.0 s after the hang", "not before 125 s, and only because a person looked"]
     assert "no end in the 5 s" in cells(text, "stop")[1]
     found = lanes(picture.render(told))
     assert "I/O <error> & more" in words(found["lane-stock-monitor"])
@@ -165,7 +166,7 @@ def test_a_stop_in_time_fences_nobody() -> None:
     told = story()
     told.sides[0].calls = [Call("monitor", 0.5, 2.0, 1, "gone"), Call("stop", 2.0, 3.0, 0)]
     assert cells(table.render(told), "stop")[0] == "by the failed monitor, at 2.0 s; done after 1.0 s"
-    assert cells(table.render(told), "node would be fenced") == ["never", "never"]
+    assert cells(table.render(told), "fencing would begin") == ["never", "never"]
     assert "no end" not in words(lanes(picture.render(told))["lane-stock-stop"])
 
 
