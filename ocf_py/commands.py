@@ -183,7 +183,7 @@ class Running:
                 about = guard.process(self.pid)
                 record.write(guard.IDENTITY, {"boot": state.boot_id(), "pid": str(self.pid), "started": about[1] if about else "",
                                               "since": f"{since:.3f}", **facts})  # fmt: skip
-            os.write(release, b"!")
+            guard.let_go(release)
         finally:
             os.close(release)
         self.pidfd = os.pidfd_open(self.pid)

@@ -305,7 +305,7 @@ class Guards:
         call.child = Child(identity, {})
         try:
             record.write(IDENTITY, identity)
-            os.write(release, b"!")
+            let_go(release)
         except OSError as error:
             # The child reads the end of its release pipe and ends without having begun.
             self._finish(call, error=CannotRecord(f"cannot record in {self.folder}: {error.strerror}"))
@@ -475,6 +475,14 @@ def fork() -> int:
         if pid != 0:
             _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
     return pid
+
+
+def let_go(release: int) -> None:
+    """Let a forked child begin; one that was killed in the meantime is told by the end of its pipes."""
+    try:
+        os.write(release, b"!")
+    except BrokenPipeError:
+        return
 
 
 def default_signals() -> None:
