@@ -290,6 +290,20 @@ def test_a_program_that_cannot_be_recorded_does_not_begin(tmp_path: Path) -> Non
     assert not (tmp_path / "began").exists()
 
 
+def test_a_program_that_is_killed_before_its_release(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = guard.Record.write
+
+    def kill_and_write(self: guard.Record, part: int, facts: dict[str, str]) -> None:
+        if facts:
+            os.kill(int(facts["pid"]), signal.SIGKILL)
+            processes.wait_for_state(int(facts["pid"]), "Z")
+        write(self, part, facts)
+
+    monkeypatch.setattr(guard.Record, "write", kill_and_write)
+    with pytest.raises(ocf.CommandFailed, match=r"^true was ended by signal 9$"):
+        run("true", target="vg0")
+
+
 def test_an_interrupted_caller_leaves_no_program(run: Run) -> None:
     def interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt

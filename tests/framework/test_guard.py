@@ -183,6 +183,20 @@ def test_a_signal_meets_the_child_as_a_child(folder: str, tmp_path: Path) -> Non
     assert list(tmp_path.glob("raised")) == list(tmp_path.glob("began")) == []
 
 
+def test_a_child_that_is_killed_before_its_release_has_given_no_answer(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = guard.Record.write
+
+    def kill_and_write(self: guard.Record, part: int, facts: dict[str, str]) -> None:
+        if facts:
+            os.kill(int(facts["pid"]), signal.SIGKILL)
+            processes.wait_for_state(int(facts["pid"]), "Z")
+        write(self, part, facts)
+
+    monkeypatch.setattr(guard.Record, "write", kill_and_write)
+    with pytest.raises(ocf.Error, match=r"^target: the child ended without an answer$"):
+        call(folder, os.getpid)
+
+
 def test_a_child_becomes_another_user(folder: str) -> None:
     nobody = call(folder, lambda: guard.Account.look_up("nobody").encode())
     account = guard.Account.decode(nobody)
