@@ -23,7 +23,7 @@ HELD_BACK_SECONDS = 0.15
 # A call of strace's output that succeeded, in one line or resumed in a later one.
 BEGUN = re.compile(r"^(?:\d+ +)?(?:(clone3?|v?fork|execve)\((.*)\)|<\.\.\. (clone3?|v?fork|execve) resumed>(.*)) += (\d+)", re.MULTILINE)
 # Lists that grow with the machine: directories of devices and processes, the tables of mounts and partitions.
-LISTED = re.compile(r'openat[^"]*"(/sys/[^"]*|/proc|/dev/[^"]*)", [^)]*O_DIRECTORY|"(/proc/[^"]*(?:mounts|mountinfo|diskstats|partitions))"')
+LISTED = re.compile(r'openat[^"]*"(/sys/[^"]*|/proc|/dev/[^"]*)", [^)]*O_DIRECTORY|"(/proc/[^"]*(?:mount|diskstats|partitions)[^"]*)"')
 
 
 @dataclass(frozen=True)
