@@ -596,5 +596,4 @@ def test_a_page_forgotten_while_another_waits_for_it_is_made_again(folder: str) 
     time.sleep(0.2)
     os.unlink(record.path)
     record.close()
-    assert os.WEXITSTATUS(os.waitpid(main, 0)[1]) == 7
-    assert os.path.exists(record.path)
+    assert (os.WEXITSTATUS(os.waitpid(main, 0)[1]), os.path.exists(record.path)) == (7, True)
