@@ -40,7 +40,7 @@ NAME = 200  # So much of a target or step is recorded: what stands after it in t
 
 TICK = 0.25
 # The signal module costs an import of enum.
-SIGINT, SIGKILL, SIGPIPE, SIGTERM, SIGCHLD, SIGXFSZ = 2, 9, 13, 15, 17, 25
+SIGHUP, SIGINT, SIGQUIT, SIGKILL, SIGPIPE, SIGTERM, SIGCHLD, SIGXFSZ = 1, 2, 3, 9, 13, 15, 17, 25
 
 
 class Child:
@@ -424,7 +424,7 @@ def unanswered(call: Call, now: float) -> Error:
 
 def reap(pid: int) -> None:
     """Collect a child that has answered.  Never waits long: WNOHANG, because a child can stick on its way out too."""
-    for _ in range(20):
+    for _ in range(60):
         try:
             if os.waitpid(pid, os.WNOHANG)[0]:
                 return
@@ -489,7 +489,7 @@ def default_signals() -> None:
     """Give up what this process, and Python at its start, has set for signals.  A program inherits the mask and what is ignored."""
     import _signal
 
-    for number in (SIGTERM, SIGINT, SIGPIPE, SIGXFSZ):
+    for number in (SIGHUP, SIGINT, SIGQUIT, SIGPIPE, SIGTERM, SIGXFSZ):
         _signal.signal(number, _signal.SIG_DFL)
     _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
 
