@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+import threading
 from pathlib import Path
 
 SYSLOG = "/dev/log"
@@ -43,6 +44,7 @@ class SystemLog:
         self.socket: socket.socket | None = None
         self._actions = 0
         self._lines: list[str] = []
+        self._lock = threading.Lock()  # Tests run actions side by side, in threads.
 
     @classmethod
     def of_this_node(cls) -> SystemLog:
@@ -53,12 +55,17 @@ class SystemLog:
 
     def open(self) -> None:
         """Begin to listen for one action; several may be under way."""
-        if not self._actions and self.allowed:
-            self.socket, self._lines = listening(), []
-        self._actions += 1
+        with self._lock:
+            if not self._actions and self.allowed:
+                self.socket, self._lines = listening(), []
+            self._actions += 1
 
     def collect(self) -> None:
         """Take what was sent so far, so that nobody waits."""
+        with self._lock:
+            self._collect()
+
+    def _collect(self) -> None:
         while self.socket:
             try:
                 data = self.socket.recv(65536)
@@ -68,14 +75,15 @@ class SystemLog:
 
     def close(self) -> list[str]:
         """Return the lines sent since the last action ended, without their priority, and stop listening after the last one."""
-        self.collect()
-        lines, self._lines = self._lines, []
-        self._actions -= 1
-        if self.socket and not self._actions:
-            self.socket.close()
-            self.socket = None
-            os.unlink(SYSLOG)
-        return lines
+        with self._lock:
+            self._collect()
+            lines, self._lines = self._lines, []
+            self._actions -= 1
+            if self.socket and not self._actions:
+                self.socket.close()
+                self.socket = None
+                os.unlink(SYSLOG)
+            return lines
 
 
 def listening() -> socket.socket | None:
