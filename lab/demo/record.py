@@ -99,13 +99,14 @@ class Side:
 
 @dataclass
 class Story:
-    """A whole demonstration.  `healed` and `end` are when things really happened."""
+    """A whole demonstration.  `hung`, `healed` and `end` are when things really happened, in seconds from the moment meant for the hang."""
 
     plan: Plan
     sides: list[Side]
     healed: float
     end: float
     versions: str = ""
+    hung: float = 0.0
 
     def fenced(self, side: Side) -> tuple[float, bool] | None:
         """Return when Pacemaker would fence the node, and whether that was seen; else it follows from the time-out of the stop."""

@@ -95,6 +95,7 @@ def play(plan: Plan, output: Path, stack: ExitStack, terminal: Terminal) -> Stor
         raise Failed("the clients cannot write though the disks are well")
     for node in nodes:
         node.disk.hang()
+    story.hung = time.monotonic() - zero
     terminal.say("Both disks stop answering: what is asked of them now waits, as on a SAN without paths that queues", RED)
     sleep_until(zero + plan.watch)
     for node in nodes:

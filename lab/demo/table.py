@@ -64,7 +64,7 @@ def lines(story: Story) -> list[tuple[str, list[str]]]:
         return f'"{call.reason}"' if call else "-"
 
     def writes(side: Side) -> str:
-        hung = side.during(0, story.healed)
+        hung = side.during(story.hung, story.healed)
         return f"{sum(row.answered is not None and row.answered < story.healed for row in hung)} of {len(hung)}"
 
     def started(side: Side) -> str:

@@ -62,7 +62,9 @@ def test_a_program_has_three_descriptors_and_the_actions_group(run: Run) -> None
 def test_a_program_dies_of_signals_as_usual(run: Run) -> None:
     """Python ignores SIGPIPE, and that is inherited: `yes | head` would never end."""
     shown = run("grep", "-E", "Sig(Ign|Blk)", "/proc/self/status").out.split()
-    assert [int(word, 16) for word in shown[1::2]] == [0, 0]
+    # Signals 32 and 33 belong to the C library: nobody can set them back, and some build servers ignore one.
+    settable = sum(1 << number - 1 for number in signal.valid_signals())
+    assert [int(word, 16) & settable for word in shown[1::2]] == [0, 0]
 
 
 def test_words_are_words(run: Run) -> None:
