@@ -3,6 +3,7 @@ PYTHON := $(firstword $(wildcard /usr/bin/python3) python3)
 DESTDIR ?=
 PYTHONDIR ?= /usr/lib/python3/dist-packages
 OCFDIR ?= /usr/lib/ocf/resource.d/lab
+SBINDIR ?= /usr/sbin
 
 # make test JOBS=1 PARTS="bullseye trixie" LIMIT=600 ARGS="-k startup -x"
 JOBS ?= 2
@@ -20,7 +21,7 @@ help:
 	@echo 'make test     linters and the whole suite on Debian 11, 12 and 13; PARTS=, JOBS=, LIMIT= and ARGS= narrow it'
 	@echo 'make bench    what a monitor costs, as ratios, against the budgets'
 	@echo 'make setup    what the three above begin with: see what is missing on this machine and install it'
-	@echo 'make install  the framework and the agents, into this machine or below DESTDIR'
+	@echo 'make install  the framework, the agents and fence_pve, into this machine or below DESTDIR'
 	@echo
 	@echo 'demo, test, bench and setup need root, a Debian machine and its package mirror. They install debootstrap on the'
 	@echo 'machine, and all the rest in roots of their own under /var/cache/ocf-lab (OCF_LAB_CACHE), about 3 GB.'
@@ -39,8 +40,9 @@ bench: setup
 	@$(PYTHON) -m lab.bench
 
 install:
-	install -d $(DESTDIR)$(PYTHONDIR) $(DESTDIR)$(OCFDIR)
-	cp -r ocf_py agents/ocf_lab $(DESTDIR)$(PYTHONDIR)/
-	find $(DESTDIR)$(PYTHONDIR)/ocf_py $(DESTDIR)$(PYTHONDIR)/ocf_lab -name __pycache__ -prune -exec rm -rf {} +
-	$(PYTHON) -m compileall -q $(DESTDIR)$(PYTHONDIR)/ocf_py $(DESTDIR)$(PYTHONDIR)/ocf_lab
+	install -d $(DESTDIR)$(PYTHONDIR) $(DESTDIR)$(OCFDIR) $(DESTDIR)$(SBINDIR)
+	cp -r ocf_py agents/ocf_lab fence/fence_lab $(DESTDIR)$(PYTHONDIR)/
+	cd $(DESTDIR)$(PYTHONDIR) && find ocf_py ocf_lab fence_lab -name __pycache__ -prune -exec rm -rf {} +
+	cd $(DESTDIR)$(PYTHONDIR) && $(PYTHON) -m compileall -q ocf_py ocf_lab fence_lab
 	for agent in agents/*; do [ ! -f "$$agent" ] || install -m 755 "$$agent" $(DESTDIR)$(OCFDIR)/; done
+	for agent in fence/fence_*; do [ ! -f "$$agent" ] || install -m 755 "$$agent" $(DESTDIR)$(SBINDIR)/; done

@@ -47,19 +47,21 @@ class Root:
     postgresql: int
     packages: tuple[str, ...] = ()
     groups: tuple[str, ...] = ("test",)
+    # Versions that the Python packages are held to, as pip writes constraints.
+    pins: tuple[str, ...] = ()
 
     def all_packages(self) -> list[str]:
         return sorted({*EVERYWHERE, f"postgresql-{self.postgresql}", *self.packages})
 
 
 ROOTS = {
-    # The floor: RHEL 9's Python, and the oldest PostgreSQL that is looked after.
-    "bullseye": Root("bullseye", python="3.9", postgresql=13),
+    # The floor: the Python and the HTTP libraries of RHEL 9, and the oldest PostgreSQL that is looked after.
+    "bullseye": Root("bullseye", python="3.9", postgresql=13, pins=("requests==2.25.1", "urllib3==1.26.5")),
     # The whole: the cluster stack and the stock agents beside ours.
     "bookworm": Root(
         "bookworm", python="3.11", postgresql=15, groups=("test", "lint"),
-        packages=("corosync", "git", "libxml2-utils", "pacemaker", "pacemaker-cli-utils", "pcs", "postgresql-contrib",
-                  "resource-agents", "shellcheck"),
+        packages=("corosync", "fence-agents", "git", "libxml2-utils", "pacemaker", "pacemaker-cli-utils", "pcs", "postgresql-contrib",
+                  "resource-agents", "shellcheck", "xsltproc"),
     ),
     # The newest.
     "trixie": Root("trixie", python="3.13", postgresql=17),
@@ -81,7 +83,7 @@ def debian_directory(root: Root) -> Path:
 
 def python_directory(root: Root) -> Path:
     project = (TREE / "pyproject.toml").read_text()
-    return CACHE / f"{root.suite}-python-{digest(debian_directory(root).name, ' '.join(root.groups), project, PYTHON_RECIPE)}"
+    return CACHE / f"{root.suite}-python-{digest(debian_directory(root).name, ' '.join(root.groups), project, *root.pins, PYTHON_RECIPE)}"
 
 
 DEBIAN_RECIPE = r"""
@@ -92,6 +94,8 @@ mkdir -p /etc/postgresql-common
 echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.conf
 apt-get update -q
 apt-get install -q -y --no-install-recommends -o Dpkg::Options::=--force-confold -o Dpkg::Options::=--force-unsafe-io "$@"
+# `make install` puts ours where the stock agent is.
+[ ! -f /usr/sbin/fence_pve ] || install -D /usr/sbin/fence_pve /usr/share/ocf-lab/stock/fence_pve
 apt-get clean
 rm -rf /var/lib/apt/lists/*
 """
@@ -112,9 +116,11 @@ with open("/tmp/pyproject.toml", "rb") as file:
     groups = tomli.load(file)["project"]["optional-dependencies"]
 print(*(line for name in sys.argv[1:] for line in groups[name]), sep="\n")
 READER
+printf '%s\n' $PINS >/tmp/constraints.txt
+export PIP_CONSTRAINT=/tmp/constraints.txt
 /opt/venv/bin/python - "$@" >/tmp/requirements.txt </tmp/reader.py
 /opt/venv/bin/pip install -q --disable-pip-version-check -r /tmp/requirements.txt
-/opt/venv/bin/python - agents >/tmp/requirements.txt </tmp/reader.py
+/opt/venv/bin/python - agents fence >/tmp/requirements.txt </tmp/reader.py
 /opt/venv/bin/pip install -q --disable-pip-version-check --target /opt/venv/agents -r /tmp/requirements.txt
 """
 
@@ -146,7 +152,7 @@ def build(name: str) -> None:
             started = time.monotonic()
             say(f"{name}: installing the Python packages of {', '.join(root.groups)} for Python {root.python}")
             half = fresh(python.with_suffix(".half"))
-            installing(name, debian, PYTHON_RECIPE, list(root.groups), venv=half)
+            installing(name, debian, PYTHON_RECIPE, list(root.groups), venv=half, pins=root.pins)
             half.rename(python)
             say(f"{name}: installed in {time.monotonic() - started:.0f} s")
         forget_old(root, keep=(debian, python))
@@ -181,11 +187,13 @@ def logged(name: str, command: Sequence[str], env: dict[str, str] | None = None)
         sys.exit(f"{name}: {command[0]} failed with {code}; the whole log is {log}")
 
 
-def installing(name: str, directory: Path, recipe: str, words: Sequence[str], venv: Path | None = None) -> None:
+def installing(
+    name: str, directory: Path, recipe: str, words: Sequence[str], venv: Path | None = None, pins: Sequence[str] = ()
+) -> None:
     """Run an installation recipe inside a root, on the machine's network and with its certificates."""
     settings = {key: os.environ[key] for key in NETWORK_SETTINGS if key in os.environ}
     environment = {**settings, "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8",
-                   "HOME": "/tmp"}  # fmt: skip
+                   "HOME": "/tmp", "PINS": " ".join(pins)}  # fmt: skip
     certificates = settings.get("SSL_CERT_FILE", "/etc/ssl/certs/ca-certificates.crt")
     here = shlex.quote(str(directory))
     steps = f"mount --bind {here} {here}; mount -t proc proc {here}/proc; mount --rbind /dev {here}/dev; mount -t tmpfs tmp {here}/tmp\n"

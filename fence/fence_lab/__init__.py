@@ -1,0 +1,1 @@
+"""What fence agents are made of: options, actions, time, and an HTTPS client."""

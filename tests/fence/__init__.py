@@ -1,0 +1,1 @@
+"""fence_lab and fence_pve."""
