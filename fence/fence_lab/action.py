@@ -6,7 +6,6 @@ them.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, TextIO
 
@@ -14,13 +13,12 @@ from fence_lab import commandline, logs
 from fence_lab.agent import FenceAgent, Power, Watch
 from fence_lab.clock import Clock, Deadline
 from fence_lab.errors import FenceError, Misconfigured
-from fence_lab.options import TRUE, Given, Options
+from fence_lab.options import ACTIONS, TRUE, Given, Options
 
 if TYPE_CHECKING:
     from fence_lab.commandline import Judged
 
 OK, FAILED, IS_OFF = 0, 1, 2
-ACTIONS = ("on", "off", "reboot", "status", "list", "list-status", "monitor", "metadata", "manpage", "validate-all")
 TEXTS = {"meta-data": "metadata", "metadata": "metadata", "manpage": "manpage"}
 POWER, DELAYED = ("on", "off", "reboot"), ("off", "reboot")
 # Below the 60 s and 20 s that Pacemaker grants if nothing else is configured.
@@ -181,8 +179,8 @@ class Course:
         try:
             if self.agent.deadline.left() > 0:
                 self.agent.logout()
-        except Exception as error:
-            self.log.debug("logout: %s: %s", type(error).__name__, error)
+        except Exception:
+            self.log.debug("logout", exc_info=True)
 
     def act(self) -> tuple[int, str]:
         """Do it, and return the exit code and what is printed."""

@@ -10,7 +10,7 @@ from typing import ClassVar, NoReturn, Protocol, TextIO
 
 from fence_lab.clock import Clock, Deadline
 from fence_lab.errors import FenceError
-from fence_lab.options import Given, Option, Options
+from fence_lab.options import METHOD, Given, Option, Options
 
 
 class Power(Enum):
@@ -139,7 +139,10 @@ class FenceAgent:
 
     @classmethod
     def options(cls) -> Options:
-        return Options.of(cls.OPTIONS, cls.WITHOUT)
+        options = Options.of(cls.OPTIONS, cls.WITHOUT)
+        if options.get("method") is METHOD and cls.cycle is FenceAgent.cycle:
+            return Options.of((METHOD.but(choices=("onoff",), usage="Method to fence (onoff)"), *cls.OPTIONS), cls.WITHOUT)
+        return options
 
     @classmethod
     def main(cls) -> NoReturn:

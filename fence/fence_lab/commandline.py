@@ -183,7 +183,8 @@ def verbosity(options: Options, texts: Mapping[str, str], said: Said, result: Ju
         return
     level = result.values["verbose_level"]
     if "verbose_level" in texts and not isinstance(level, int):
-        result.warnings.append("Parse error: Option 'verbose_level' must be an integer greater than or equal to 0. Setting verbose_level to 0.")
+        result.warnings.append("Parse error: Option 'verbose_level' must be an integer greater than or equal to 0. "
+                               "Setting verbose_level to 0.")  # fmt: skip
         level = 0
     elif not isinstance(level, int):
         level = said.verbose

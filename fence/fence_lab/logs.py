@@ -178,7 +178,7 @@ class ToFile(Silent):
 
 def opened(ident: str, stderr: TextIO | None, *, verbose: bool = False) -> logging.Logger:
     """Return a log of its own, to the system log and, if it is given, to stderr: warnings and above, or everything."""
-    log = logging.Logger(ident, logging.DEBUG)
+    log = logging.Logger(ident, logging.DEBUG)  # noqa: LOG001  one shared by name would keep the handlers of the action before
     for handler in (ToSyslog(ident), *([ToStream(stderr)] if stderr is not None else [])):
         handler.setLevel(logging.DEBUG if verbose else logging.WARNING)
         log.addHandler(handler)

@@ -15,6 +15,7 @@ Value = Union[str, int, bool, None]
 
 TRUE = ("1", "yes", "on", "true")
 FALSE = ("0", "no", "off", "false")
+ACTIONS = ("on", "off", "reboot", "status", "list", "list-status", "monitor", "metadata", "manpage", "validate-all")
 MOST = 10**9  # Of any number: a timer takes no more, and an age of man is enough to wait.
 
 
