@@ -47,9 +47,9 @@ class Deadline:
         return min(seconds, left)
 
     def sleep(self, seconds: float, what: str) -> None:
-        """Sleep.  Raises OutOfTime ("<what> still not so after 50 s of 50 s") instead of sleeping past the deadline."""
+        """Sleep.  Raises OutOfTime ("<what>: no end after 50 s of 50 s") instead of sleeping past the deadline."""
         if self.left() <= seconds:
-            raise OutOfTime(f"{what} still not so after {self.spent():.0f} s of {self.at - self.began:.0f} s")
+            raise OutOfTime(f"{what}: no end after {self.spent():.0f} s of {self.at - self.began:.0f} s")
         self.clock.sleep(seconds)
 
 

@@ -1,0 +1,260 @@
+"""A Proxmox VE cluster as its endpoints show it: who is a member, where a guest is, and whose word on that counts.
+
+Sources: pve-manager API2/Cluster.pm (resources, status), API2Tools.pm (`extract_node_stats`: "offline" is corosync's word,
+"unknown" means that statistics are missing), pve-cluster status.c (statistics may be five minutes old; "online" outlives corosync).
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from fence_lab.clock import Deadline
+from fence_lab.errors import FenceError, Misconfigured
+from fence_lab.proxmox import Credentials, Endpoint, Garbled, LoginRefused, Refused, rows
+from fence_lab.transport import CONNECT_SECONDS, READ_SECONDS, Address, Lost, Transport, TransportError
+
+GUESTS = ("qemu", "lxc")
+# Both bounds, and a little for what is done around them.
+ROUND_SECONDS = CONNECT_SECONDS + READ_SECONDS + 0.5
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Guest:
+    """A guest's line in an endpoint's list.  `power` is the list's word, which may be minutes old: good to show, never to prove."""
+
+    vmid: int
+    kind: str
+    node: str
+    name: str = ""
+    power: str = "unknown"
+    template: bool = False
+    lock: str = ""
+    ha: bool = False
+
+    def __str__(self) -> str:
+        return f"{'VM' if self.kind == 'qemu' else 'container'} {self.vmid}" + (f" ({self.name})" if self.name else "")
+
+    @property
+    def path(self) -> str:
+        return f"/nodes/{self.node}/{self.kind}/{self.vmid}"
+
+
+@dataclass(frozen=True)
+class View:
+    """What one endpoint says of its cluster.  `quorate` is None while nobody asked, or when the user may not know.
+
+    Counting members instead would be a mistake: a node whose corosync has died goes on calling all of them online
+    (pmxcfs clears the flag in corosync's callback only).
+    """
+
+    endpoint: Endpoint
+    nodes: Mapping[str, str]
+    guests: Mapping[int, Guest]
+    quorate: bool | None = None
+
+    def of(self, vmid: int) -> Guest | None:
+        return self.guests.get(vmid)
+
+
+def guest_of(row: Mapping[str, Any], where: str) -> Guest:
+    """Read a guest's line.  Raises Garbled."""
+    vmid, node, kind = row.get("vmid"), row.get("node"), row.get("type")
+    if isinstance(vmid, bool) or not isinstance(vmid, (int, str)) or not str(vmid).isdigit() or not isinstance(node, str) or not node:
+        raise Garbled(f"{where} lists a guest without number or node")
+    return Guest(int(vmid), str(kind), node, name=str(row.get("name") or ""), power=str(row.get("status") or "unknown"),
+                 template=str(row.get("template") or "0") != "0", lock=str(row.get("lock") or ""),
+                 ha=row.get("hastate") not in (None, "", "ignored"))  # fmt: skip
+
+
+class Cluster:
+    """The endpoints of one cluster.  `connect` first; whatever asks may raise what `Endpoint.get` raises."""
+
+    def __init__(
+        self, transport: Transport, addresses: Sequence[Address], who: Credentials, deadline: Deadline, log: logging.Logger
+    ) -> None:
+        self.transport, self.who, self.deadline, self.log = transport, who, deadline, log
+        self.endpoints = [Endpoint(transport.connection(address), who, deadline, log) for address in addresses]
+        # Endpoints that did not answer, and what they did instead.
+        self.failures: dict[str, str] = {}
+        self._status_denied = self._recognised = False
+        self._members: dict[str, str] = {}
+
+    def connect(self) -> None:
+        """Log in everywhere, side by side.  Raises LoginRefused or TransportError when no endpoint accepts."""
+        if self.who.token:
+            return
+        found, failed = self._everywhere(Endpoint.login, self.endpoints)
+        if not found:
+            raise self._worst(failed)
+
+    def close(self) -> None:
+        for endpoint in self.endpoints:
+            endpoint.connection.close()
+
+    def views(self) -> list[View]:
+        """Ask every endpoint for its view, side by side.  Raises what the failures were when none answers.
+
+        Raises Misconfigured when the endpoints do not belong to one cluster: a guest with this number may be another one there.
+        """
+        found, failed = self._everywhere(self._view, self.alive())
+        if not found:
+            raise self._worst(failed)
+        views = list(found.values())
+        self._refuse_a_mix(views)
+        return views
+
+    def judged(self, views: Sequence[View]) -> list[View]:
+        """Ask for the quorum of each view; the most trustworthy is first."""
+        asked = [replace(view, quorate=self.quorate(view.endpoint)) for view in views]
+        return sorted(asked, key=lambda view: (view.quorate is not True, view.quorate is False))
+
+    def alive(self) -> list[Endpoint]:
+        """Return the endpoints that have answered so far, or all when none has."""
+        return [endpoint for endpoint in self.endpoints if not endpoint.dead] or self.endpoints
+
+    def recognise(self, view: View) -> None:
+        """Learn which endpoint is which node, by the certificates that the cluster knows, where there is a choice."""
+        if self._recognised or len(self.alive()) < 2:
+            return
+        self._recognised = True
+        try:
+            listed = rows(view.endpoint.get("/nodes"), str(view.endpoint))
+        except (TransportError, Refused) as error:
+            self.log.debug("which endpoint is which node is not known: %s", error)
+            return
+        names = {str(row.get("ssl_fingerprint") or "").upper(): str(row.get("node")) for row in listed}
+        for endpoint in self.alive():
+            endpoint.node = names.get((endpoint.connection.fingerprint or "none").upper(), "")
+
+    def routes(self, node: str, first: Endpoint) -> list[Endpoint]:
+        """Return the endpoints by which to ask a node: itself, then `first`, then the others."""
+        ways = [endpoint for endpoint in self.alive() if endpoint.node == node]
+        ways += [*([] if first.dead else [first]), *self.alive()]
+        return list(dict.fromkeys(ways))
+
+    def get_at(self, guest: Guest, view: View, tail: str) -> Any:
+        """Ask the node of a guest: directly, else through the other endpoints and at its own address at once.
+
+        Raises the TransportError of the most direct way when none answers.
+        """
+        path = f"{guest.path}{tail}" if tail.startswith("/") else f"/nodes/{guest.node}/{tail}"
+        way, *others = self.routes(guest.node, view.endpoint)
+        try:
+            return way.get(path)
+        except TransportError as error:
+            failure = error
+        if way.node != guest.node:
+            others += self._direct(guest.node, view)
+        outcomes = self._at_once(lambda other: other.get(path), others)
+        for other, outcome in outcomes.items():
+            if not isinstance(outcome, FenceError):
+                if other not in self.endpoints:
+                    self.endpoints.append(other)
+                return outcome
+        for outcome in outcomes.values():
+            if isinstance(outcome, Refused):
+                raise outcome
+        raise failure
+
+    def post_at(self, guest: Guest, view: View, tail: str, params: Mapping[str, str]) -> Any:
+        """Order something at the node of a guest, once.  Another way is tried only when nothing was sent on the one before."""
+        failure: TransportError | None = None
+        for way in self.routes(guest.node, view.endpoint):
+            try:
+                return way.post(f"{guest.path}{tail}", params)
+            except TransportError as error:
+                if isinstance(error, Lost):
+                    raise
+                failure = error
+        raise failure or Lost("there is no endpoint left to ask")
+
+    def quorate(self, endpoint: Endpoint) -> bool | None:
+        """Return whether an endpoint calls its part of the cluster quorate; None when it does not tell (Sys.Audit on / is needed)."""
+        if self._status_denied:
+            return None
+        try:
+            listed = rows(endpoint.get("/cluster/status"), str(endpoint))
+        except Refused:
+            self._status_denied = True
+            return None
+        except TransportError as error:
+            self.log.debug("quorum is not known: %s", error)
+            return None
+        members = [row for row in listed if row.get("type") == "node"]
+        self._members.update({str(row["name"]): str(row["ip"]) for row in members if row.get("name") and row.get("ip")})
+        words = [row.get("quorate") for row in listed if row.get("type") == "cluster"]
+        # A host on its own has no line of type cluster.
+        return str(words[0]) == "1" if words else len(listed) == 1 or None
+
+    def _view(self, endpoint: Endpoint) -> View:
+        nodes, guests = {}, {}
+        for row in rows(endpoint.get("/cluster/resources"), str(endpoint)):
+            if row.get("type") == "node":
+                nodes[str(row.get("node"))] = str(row.get("status"))
+            elif row.get("type") in GUESTS:
+                guest = guest_of(row, str(endpoint))
+                guests[guest.vmid] = guest
+        if not nodes:
+            raise Garbled(f"{endpoint} lists no node at all")
+        return View(endpoint, nodes, guests)
+
+    def _refuse_a_mix(self, views: Sequence[View]) -> None:
+        first = views[0]
+        for other in views[1:]:
+            ours, theirs = set(first.nodes), set(other.nodes)
+            # A part of the list is what a member sees that has lost its corosync.  Single hosts may all be called "pve".
+            seals = {first.endpoint.connection.fingerprint, other.endpoint.connection.fingerprint} - {None}
+            if not (ours <= theirs or theirs <= ours) or (len(ours) == len(theirs) == 1 and len(seals) == 2):
+                raise Misconfigured(f"{first.endpoint} and {other.endpoint} are not of one cluster (nodes {', '.join(sorted(first.nodes))} "
+                                    f"and {', '.join(sorted(other.nodes))}): correct the list in ip")  # fmt: skip
+
+    def _direct(self, node: str, view: View) -> list[Endpoint]:
+        """Return the way to a node at the address that the cluster has for it, unless that is known already."""
+        if node not in self._members:
+            self.quorate(view.endpoint)
+        host = self._members.get(node)
+        if not host or any(endpoint.node == node or endpoint.connection.address.host == host for endpoint in self.endpoints):
+            return []
+        address = Address(host, view.endpoint.connection.address.port)
+        endpoint = Endpoint(self.transport.connection(address), self.who, self.deadline, self.log).like(view.endpoint)
+        endpoint.node = node
+        return [endpoint]
+
+    def _at_once(self, call: Callable[[Endpoint], T], endpoints: Iterable[Endpoint]) -> dict[Endpoint, T | FenceError]:
+        calls = {endpoint: functools.partial(call, endpoint) for endpoint in endpoints}
+        return self.transport.side_by_side(calls, self.deadline.within(ROUND_SECONDS)) if calls else {}
+
+    def _everywhere(
+        self, call: Callable[[Endpoint], T], endpoints: Iterable[Endpoint]
+    ) -> tuple[dict[Endpoint, T], dict[Endpoint, FenceError]]:
+        """Ask all endpoints what each can answer by itself; return what they said, and why others did not."""
+        began = self.deadline.clock.now()
+        found, failed = {}, {}
+        for endpoint, outcome in self._at_once(call, endpoints).items():
+            if not isinstance(outcome, FenceError):
+                found[endpoint] = outcome
+                continue
+            failed[endpoint] = outcome
+            # One reset is no reason to do without a hypervisor; one that does not answer would cost as much in each round.
+            silent = isinstance(outcome, Lost) and self.deadline.clock.now() - began >= READ_SECONDS
+            if silent or isinstance(outcome, LoginRefused):
+                endpoint.dead = str(outcome)
+            if self.failures.get(str(endpoint.connection.address)) != str(outcome):
+                self.log.debug("without %s: %s", endpoint, outcome)
+            self.failures[str(endpoint.connection.address)] = str(outcome)
+        return found, failed
+
+    def _worst(self, failed: Mapping[Endpoint, FenceError]) -> FenceError:
+        """Return the one error that says most: a refusal before a silence; all silences in one sentence."""
+        for error in failed.values():
+            if isinstance(error, (LoginRefused, Refused)):
+                return error
+        if len(failed) == 1:
+            return next(iter(failed.values()))
+        return Lost("no hypervisor answers: " + "; ".join(map(str, failed.values())))
