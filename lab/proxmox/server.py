@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -388,37 +388,26 @@ class Standin:
             assert refused is not None
             tls.sendall(wire.answer(refused.status, refused.reason, refused.reason.encode(), content_type=""))
             return False
-        path = re.sub("^/api2/+json", "", incoming.path)
-        fault = self._fault(False, front.name, incoming.method, path)
-        place = self._note(front, incoming, path)
-        if fault and not fault.obeyed:
-            status, full = 0, b""
-        else:
-            status, full = self._result(front, incoming, path, keep)
+        fault = self._fault(False, front.name, incoming.method, incoming.uri)
+        with self._books:
+            place = len(self.requests)
+            self.requests.append(Seen(front.name, incoming.method, incoming.uri, 0, time.time()))
+        status, full = (0, b"") if fault and not fault.obeyed else self._result(front, incoming, keep)
         self._hold(front)
         if fault:
             self._send_faulty(tls, fault, full)
         else:
             tls.sendall(full)
             with self._books:
-                self.requests[place] = Seen(front.name, incoming.method, path, status, self.requests[place].at)
+                self.requests[place] = replace(self.requests[place], status=status)
         return keep and incoming.keeps_alive() and b"\r\nConnection: Keep-Alive\r\n" in full
 
-    def _note(self, front: Front, incoming: wire.Incoming, path: str) -> int:
-        with self._books:
-            self.requests.append(Seen(front.name, incoming.method, path, 0, time.time()))
-            return len(self.requests) - 1
-
-    def _result(self, front: Front, incoming: wire.Incoming, path: str, keep: bool) -> tuple[int, bytes]:
+    def _result(self, front: Front, incoming: wire.Incoming, keep: bool) -> tuple[int, bytes]:
         """Ask the API, wait as long as its answer takes, and return its status and the whole answer."""
         kept = keep and incoming.keeps_alive()
         try:
-            if not incoming.path.startswith("/api2"):
-                # 1255: the user interface is not here.
-                raise wire.Refused(500, f"no such file '{incoming.path}'")
-            if not path.startswith("/") and path:
-                raise wire.Refused(501, f"no formatter for uri {path}" if "/api2/" in incoming.path else "no such uri")
-            request = Request(incoming.method, path or "/", incoming.params(), wire.credentials(incoming.headers))
+            incoming.refuse_others()
+            request = Request(incoming.method, incoming.uri, incoming.params(), wire.credentials(incoming.headers))
         except wire.Refused as refusal:
             full = wire.answer(refusal.status, refusal.reason, refusal.reason.encode(), incoming=incoming, content_type="", keep=kept)
             return refusal.status, full

@@ -46,6 +46,22 @@ class Incoming:
     def path(self) -> str:
         return unquote(urlsplit(self.target).path)
 
+    @property
+    def uri(self) -> str:
+        """Return the path below /api2/json, or the whole path of something else."""
+        found = re.match("/api2/+json(/.*)?$", self.path)
+        return (found[1] or "/") if found else self.path
+
+    def refuse_others(self) -> None:
+        """Raise Refused for what is not in the JSON API: the user interface and the other formats are not here (63-70, 962-969, 1255)."""
+        if not self.path.startswith("/api2"):
+            raise Refused(500, f"no such file '{self.path}'")
+        found = re.match("/api2/+([a-z][a-z0-9]+)(/.*)?$", self.path)
+        if not found:
+            raise Refused(501, "no such uri")
+        if found[1] != "json":
+            raise Refused(501, f"no formatter for uri {found[2] or '/'}, {found[1]}")
+
     def keeps_alive(self) -> bool:
         """Tell whether the client wants the connection kept (1465-1471)."""
         wanted = self.headers.get("connection")
