@@ -328,4 +328,4 @@ def require(*programs: str) -> None:
         raise NotInstalled(f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed")
 
 
-__all__ = ["Error", "Finished", "Runner", "find", "quoted", "require"]
+__all__ = ["Finished", "Runner", "find", "quoted", "require"]

@@ -111,7 +111,8 @@ class Cluster:
 
     def judged(self, views: Sequence[View]) -> list[View]:
         """Ask for the quorum of each view; the most trustworthy is first."""
-        asked = [replace(view, quorate=self.quorate(view.endpoint)) for view in views]
+        words, _ = self._everywhere(self.quorate, [view.endpoint for view in views])
+        asked = [replace(view, quorate=words.get(view.endpoint)) for view in views]
         return sorted(asked, key=lambda view: (view.quorate is not True, view.quorate is False))
 
     def alive(self) -> list[Endpoint]:
