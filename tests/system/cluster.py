@@ -94,18 +94,12 @@ class Cluster:
             self._connect()
             for node in self.nodes:
                 node.configure(self.nodes)
-            shutil.copy(FENCE_AGENT, "/usr/sbin/")
             for node in self.nodes:
                 node.start_corosync()
             for node in self.nodes:
                 node.start_pacemaker()
             self._await_nodes()
-            # While the device is at work, what has failed can be seen: the history of a fenced node is thrown away.
-            self.pcs("stonith", "create", "fence-it", "fence_recorder", f"record={self.record}", "power_wait=5",
-                     f"pcmk_host_list={self.here.name} {self.peer.name}", "op", "monitor", "interval=3600s")  # fmt: skip
-            self.pcs("property", "set", "stonith-enabled=true")
-            self.pcs("constraint", "location", f"regexp%{HERE_ONLY}", "avoids", self.peer.name)
-            self.wait_for(lambda: self.running("fence-it"), "the fence device runs", within=60)
+            self._make_devices()
             stack.pop_all()
         return self
 
@@ -124,6 +118,16 @@ class Cluster:
         for node in self.nodes:
             node.run("ip", "address", "add", f"{node.address}/24", "dev", "cluster")
             node.run("ip", "link", "set", "cluster", "up")
+
+    def _make_devices(self) -> None:
+        """Make the fence device, and what else a test may rely on."""
+        shutil.copy(FENCE_AGENT, "/usr/sbin/")
+        # While the device is at work, what has failed can be seen: the history of a fenced node is thrown away.
+        self.pcs("stonith", "create", "fence-it", "fence_recorder", f"record={self.record}", "power_wait=5",
+                 f"pcmk_host_list={self.here.name} {self.peer.name}", "op", "monitor", "interval=3600s")  # fmt: skip
+        self.pcs("property", "set", "stonith-enabled=true")
+        self.pcs("constraint", "location", f"regexp%{HERE_ONLY}", "avoids", self.peer.name)
+        self.wait_for(lambda: self.running("fence-it"), "the fence device runs", within=60)
 
     def stop(self) -> None:
         """End everything, bounded in time whatever state it is in."""
