@@ -134,15 +134,17 @@ class GuestPower:
 
         def step() -> bool | str:
             nonlocal seen_off
+            said = ""
             place, look = self.look()
-            if look.running:
-                return seen_off
-            if look.lock and not self.cluster.who.may_skip_locks:
-                return f"is locked ({look.lock})"
-            seen_off = True
-            if look.ha and self._ha_is_at("start"):
-                return "has been handed to HA to start"
-            return self._order(place, look, "start")
+            if not look.running:
+                if look.lock and (look.lock == "migrate" or not self.cluster.who.may_skip_locks):
+                    return f"is locked ({look.lock})"
+                seen_off = True
+                if look.ha and self._ha_is_at("start"):
+                    return "has been handed to HA to start"
+                said = self._order(place, look, "start")
+                place, look = self.look()
+            return seen_off if look.running else f"is off still; the last order's answer was: {said}"
 
         return self._until("running", step)
 
@@ -320,8 +322,10 @@ class GuestPower:
 
     def _wait(self, place: Place, upid: str) -> str:
         """Wait for a task's end and return its exit text: "OK", warnings, or an error for people and for the next step."""
-        pause = 0.25
+        pause = 0.3
         while True:
+            self.deadline.sleep(pause, f"task {upid.split(':')[5]} of {place.guest}")
+            pause = min(1.0, pause * 1.5)
             try:
                 data = self.cluster.get_at(place.guest, place.view, f"tasks/{quote(upid, safe='')}/status")
             except Refused as error:
@@ -337,8 +341,6 @@ class GuestPower:
                 if said != "OK":
                     self.log.warning("task %s of %s: %s", upid.split(":")[5], place.guest, said)
                 return said
-            self.deadline.sleep(pause, f"task {upid.split(':')[5]} of {place.guest}")
-            pause = min(1.0, pause * 1.5)
 
     def _ask(self, place: Place) -> Look:
         data = self.cluster.get_at(place.guest, place.view, "/status/current")
