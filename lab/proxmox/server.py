@@ -40,7 +40,7 @@ LINGER_RESET = struct.pack("ii", 1, 0)
 
 @dataclass(frozen=True)
 class Seen:
-    """A request: `status` is 0 while it has no answer, and for ever where the node died before that."""
+    """A request: `status` is 0 while it has no answer, and for ever where it got none, or another than the API's."""
 
     node: str
     method: str
@@ -397,9 +397,10 @@ class Standin:
         if fault:
             self._send_faulty(tls, fault, full)
         else:
-            tls.sendall(full)
+            # Before it is sent: who has the answer may look at the record.
             with self._books:
                 self.requests[place] = replace(self.requests[place], status=status)
+            tls.sendall(full)
         return keep and incoming.keeps_alive() and b"\r\nConnection: Keep-Alive\r\n" in full
 
     def _result(self, front: Front, incoming: wire.Incoming, keep: bool) -> tuple[int, bytes]:

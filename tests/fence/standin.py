@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from lab.proxmox.server import Standin
-from lab.proxmox.world import small_cluster
+if TYPE_CHECKING:
+    from lab.proxmox.server import Standin
 
 STOCK = Path("/usr/share/ocf-lab/stock/fence_pve")
 OURS = Path("/usr/sbin/fence_pve")
+
+LIBRARY = Path("/usr/share/fence/fencing.py")
 
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -37,6 +41,10 @@ class Outcome:
 @pytest.fixture
 def standin(tmp_path: Path) -> Iterator[Standin]:
     """Serve the small cluster on a port of its own; hold `standin.lock` to change its world, `standin.world`, while an agent runs."""
+    # Most tests of this directory need neither a cluster nor certificates.
+    from lab.proxmox.server import Standin
+    from lab.proxmox.world import small_cluster
+
     with Standin(small_cluster(time.time), directory=tmp_path, port=0) as served:
         yield served
 
@@ -85,6 +93,18 @@ def run_agent(
     """Run an agent to its end.  Raises TimeoutExpired when that does not come within so many seconds."""
     began = time.monotonic()
     return end_of(start_agent(agent, options, words=words, environment=environment), began, within)
+
+
+def repaired_library(directory: Path) -> dict[str, str]:
+    """Make a copy of the stock agents' library with what upstream repaired after Debian 12's version; return the environment for it.
+
+    4.12.1 ends `list` with a TypeError where an outlet's id is a number, as Proxmox VE's are (D12; a4502b3b).
+    """
+    text, count = re.subn(r"print\((\()?outlet_id \+", r"print(\1str(outlet_id) +", LIBRARY.read_text())
+    if count != 4:
+        raise ValueError(f"{LIBRARY} has {count} of 4 places that print an outlet's id")
+    (directory / LIBRARY.name).write_text(text)
+    return {"PYTHONPATH": str(directory), "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 def words_of(options: Mapping[str, object]) -> list[str]:
