@@ -123,15 +123,23 @@ class Course:
         self.wait()
         try:
             self.agent.login()
-            code, line = self.act()
-            if self.watch:
-                self.watch.outcome(code, line)
-            if line:
-                self.stdout.write(line)
-                self.stdout.flush()
-            return code
+            return self.told(*self.act())
         finally:
             self.leave()
+
+    def told(self, code: int, line: str) -> int:
+        """Write the line and return the code.  A node that is fenced is fenced, whether or not somebody listens."""
+        if self.watch and self.action in POWER:
+            self.watch.outcome(code, line)
+        try:
+            self.stdout.write(line)
+            self.stdout.flush()
+        except OSError as error:
+            self.log.error("cannot write to stdout: %s", error.strerror)
+            code = code if self.action in POWER else FAILED
+        if self.watch:
+            self.watch.outcome(code, "")
+        return code
 
     def faults(self) -> list[str]:
         faults = list(self.judged.faults)

@@ -148,24 +148,26 @@ def judged(options: Options, said: Said, *, anonymous: bool) -> Judged:
         if text is not None and option.ignored:
             result.warnings.append(f"--{option.long} has no effect: {option.ignored}")
             continue
+        default = option.read(option.default) if option.default is not None else None
         if text and unreadable(text):
+            result.given.append(name)
+            result.values[name] = default
             wrong.append(f"Failed: The value you have entered for --{option.long} is not UTF-8 or has a NUL byte")
-            continue
-        if option.secret:
+        elif option.secret:
             if text:
                 result.given.append(name)
                 result.secrets[name] = text
-            continue
-        if text is None or (text == "" and option.kind in ("string", "select")):
-            result.values[name] = option.read(option.default) if option.default is not None else None
-            continue
-        result.given.append(name)
-        try:
-            result.values[name] = option.read(text)
-        except ValueError as error:
-            result.values[name] = option.read(option.default) if option.default is not None else None
-            if name != "verbose_level":
-                wrong.append(str(error))
+        elif text is None or (text == "" and option.kind in ("string", "select")):
+            result.values[name] = default
+        else:
+            result.given.append(name)
+            try:
+                result.values[name] = option.read(text)
+            except ValueError as error:
+                result.values[name] = default
+                # verbosity() has a warning for it.
+                if name != "verbose_level":
+                    wrong.append(str(error))
     result.given += [name for name in options if options[name].secret and name not in result.given and f"{name}_script" in result.given]
     verbosity(options, texts, said, result)
     result.values["action"] = action = str(result.values["action"]).lower()

@@ -24,7 +24,7 @@ PATIENCE = 1.0  # Seconds that a debug file gets to be opened, and to take the l
 FACILITY_USER = 1 << 3
 SEVERITIES = {logging.CRITICAL: 2, logging.ERROR: 3, logging.WARNING: 4, logging.INFO: 6}
 FORMAT = "%(asctime)-15s %(levelname)s: %(message)s"
-CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]+")
+CONTROL = re.compile(r" *[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]+ *")
 
 _secrets: set[str] = set()
 _pattern: re.Pattern[str] | None = None

@@ -19,8 +19,12 @@ COLUMN, WIDTH = 34, 100
 
 
 def escaped(text: str) -> str:
-    return (text.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;").replace(">", "&gt;")
-            .replace("'", "&apos;"))  # fmt: skip
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def quoted(text: str) -> str:
+    """Return a text for an attribute."""
+    return escaped(text).replace('"', "&quot;").replace("'", "&apos;")
 
 
 def in_order(options: Options) -> list[Option]:
@@ -35,7 +39,7 @@ def xml(cls: type[FenceAgent], options: Options, *, manpage: bool = False) -> st
     named = sorted(((option.order, name, option) for option in in_order(options) for name in option.names), key=lambda entry: entry[:2])
     lines = [
         '<?xml version="1.0" ?>',
-        f'<resource-agent name="{escaped(cls.NAME)}" shortdesc="{escaped(cls.SHORTDESC)}" >',
+        f'<resource-agent name="{quoted(cls.NAME)}" shortdesc="{quoted(cls.SHORTDESC)}" >',
         f"<longdesc>{escaped(longdesc)}</longdesc>",
         f"<vendor-url>{escaped(cls.VENDOR_URL)}</vendor-url>",
         "<parameters>",
@@ -58,12 +62,12 @@ def troff(text: str) -> str:
 
 def parameter(option: Option, name: str) -> Iterator[str]:
     replacing = ' deprecated="1"' if name in option.old else f' obsoletes="{option.old[0]}"' if option.old else ""
-    default = "" if option.default is None else f'default="{escaped(option.default)}" '
+    default = "" if option.default is None else f'default="{quoted(option.default)}" '
     yield f'\t<parameter name="{name}" unique="0" required="{option.required:d}"{replacing}>'
-    yield f'\t\t<getopt mixed="{escaped(option.mixed)}" />'
+    yield f'\t\t<getopt mixed="{quoted(option.mixed)}" />'
     if option.choices:
         yield f'\t\t<content type="select" {default} >'
-        yield from (f'\t\t\t<option value="{escaped(choice)}" />' for choice in option.choices)
+        yield from (f'\t\t\t<option value="{quoted(choice)}" />' for choice in option.choices)
         yield "\t\t</content>"
     else:
         yield f'\t\t<content type="{option.kind}" {default} />'
@@ -86,5 +90,5 @@ def usage(cls: type[FenceAgent], options: Options) -> str:
             lines.append(first)
             first = ""
         lines += [start.ljust(COLUMN) + part for start, part in zip([first, *[""] * len(wrapped)], wrapped)]
-    lines += ["Without options, name=value lines are read from stdin, with the names of the long options and _ for -.", ""]
+    lines += ["Without any, name=value lines are read from stdin, with the long names and _ for -.", ""]
     return "\n".join(lines)

@@ -157,12 +157,12 @@ TIME_LIMIT = Option(
     "timeout for the action. (Default: 50 and the delay for on, off and reboot, 15 for the others)",
     argument="seconds", kind="second", least=1, order=200, added=True,
 )  # fmt: skip
-TOKEN = Option("token", "API token", argument="token", secret=True, added=True)
-TOKEN_SCRIPT = Option("token_script", "Script to run to retrieve the API token", argument="script", added=True)
+TOKEN = Option("token", "API token", argument="token", secret=True, order=4, added=True)
+TOKEN_SCRIPT = Option("token_script", "Script to run to retrieve the API token", argument="script", order=4, added=True)
 CA_FILE = Option("ca_file", "File with the certificates (PEM) of the authorities that the server's certificate is verified with",
-                 argument="path", added=True)  # fmt: skip
+                 argument="path", order=4, added=True)  # fmt: skip
 FINGERPRINT = Option("fingerprint", "SHA-256 fingerprint of the server's certificate, or several, which replaces the verification by an "
-                     "authority", argument="fingerprint", added=True)  # fmt: skip
+                     "authority", argument="fingerprint", order=4, added=True)  # fmt: skip
 
 
 class Options(Mapping[str, Option]):
