@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote
 
 from .access import BadLogin
-from .methods import METHODS, Call, Method, Raised, forbidden, wrong
+from .call import Call, Raised, forbidden, wrong
+from .methods import METHODS, Method
 from .nodes import ANSWERS, BLACK_HOLE, NO_ROUTE, REFUSING, Node
 from .schema import Parameter, faults
 from .world import World
@@ -84,7 +85,7 @@ class Api:
         try:
             caller = self._authenticate(node, request)
         except Unauthorised as why:
-            # AnyEvent.pm:1614-1647
+            # See AnyEvent.pm:1614-1647.
             return Response(401, str(why), None, UNAUTHORISED_SECONDS)
         parts = [unquote(part) for part in request.path.split("/") if part]
         for method in METHODS:
@@ -158,6 +159,9 @@ class Api:
 
     def _proxy(self, node: Node, name: str, request: Request) -> Response:
         """Ask another node in the caller's name (AnyEvent.pm:734-886): its answer is passed on, a failure has a code and no body."""
+        if name in self.world.hosts:
+            # Whatever resolves is taken for a node: a cluster node's own name, say, which is the guest's.
+            return Response(*_unreached(self.world.hosts[name]))
         if name not in self.world.nodes:
             # pve-cluster src/PVE/Cluster.pm:811-829, pve-common src/PVE/Network.pm:886-892
             raise Raised(f"hostname lookup '{name}' failed - failed to get address info for: {name}: Name or service not known\n")

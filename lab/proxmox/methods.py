@@ -1,59 +1,13 @@
-"""The methods of the API: what each may be asked by whom, where it is answered, and what it answers.
-
-Repository file:line at the commits that lab/proxmox/world.py lists.
-"""
+"""The methods of the API, as a table: what each may be asked by whom, with which parameters, and where it is answered."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from . import power
-from .access import BadLogin, normalized, split_token
-from .guests import Config, Guest, Run
-from .nodes import Node
+from . import orders, views
+from .call import Call, Data
 from .schema import BOOLEAN, NODE, SECONDS, VMID, Parameter, Schema
-from .tasks import Task, is_upid
-from .world import World
-
-# What goes into JSON.
-Data = object
-
-
-class Raised(Exception):
-    """An error of a method: `die` is 500, a faulty parameter 400 with `errors`, a missing privilege 403 (PVE/Exception.pm)."""
-
-    def __init__(self, text: str, status: int = 500, errors: Mapping[str, str] | None = None) -> None:
-        super().__init__(text)
-        self.text, self.status, self.errors = text, status, errors
-
-
-def wrong(parameter: str, text: str) -> Raised:
-    """Return the error of a faulty parameter (pve-common src/PVE/Exception.pm:77-96)."""
-    return Raised("Parameter verification failed.\n", 400, {parameter: text})
-
-
-def forbidden(what: str) -> Raised:
-    """Return the error of a missing privilege (pve-common src/PVE/Exception.pm:53-68)."""
-    return Raised(f"Permission check failed ({what})\n", 403)
-
-
-@dataclass
-class Call:
-    """A request as a method sees it, on the node that answers it.  `late` is how long the answer takes."""
-
-    world: World
-    node: Node
-    user: str
-    params: Mapping[str, str]
-    late: float = 0.0
-
-    def flag(self, name: str) -> bool:
-        return self.params.get(name, "0") == "1"
-
-    def may(self, path: str, privilege: str) -> bool:
-        return self.world.access.may(self.user, path, privilege)
 
 
 @dataclass(frozen=True)
@@ -84,436 +38,15 @@ class Method:
         return found
 
 
-# The cluster, told by whoever is asked.
-
-
-def version(call: Call) -> Data:
-    """Tell the version (pve-manager PVE/API2.pm:86-140)."""
-    return {"version": call.world.version, "release": ".".join(call.world.version.split(".")[:2]), "repoid": "0badc0de0badc0de"}
-
-
-def node_row(call: Call, node: Node, audit: bool) -> dict[str, Data]:
-    """Return a node's row: without Sys.Audit it lacks the numbers only (pve-manager PVE/API2Tools.pm:38-88)."""
-    row: dict[str, Data] = {"id": f"node/{node.name}", "node": node.name, "type": "node", "status": "unknown"}
-    online = node.name in call.node.members
-    if call.world.time - call.node.heard.get(node.name, -1e9) <= RRD_SECONDS:
-        if online:
-            row["status"] = "online"
-            if audit:
-                row |= {"uptime": int(call.world.time - node.booted) + 86400, "cpu": 0.01, "mem": 2 << 30, "disk": 5 << 30}
-        row["level"] = ""
-        if audit:
-            row |= {"maxcpu": 8, "maxmem": 64 << 30, "maxdisk": 100 << 30}
-    if not online:
-        row["status"] = "offline"
-    return row
-
-
-# pve-cluster src/pmxcfs/status.c:1436-1446: what a node told is forgotten after five minutes.
-RRD_SECONDS = 300.0
-
-
-def nodes(call: Call) -> Data:
-    """List the nodes; anybody sees all of them (pve-manager PVE/API2/Nodes.pm:2968-2995)."""
-    return [
-        {**node_row(call, node, call.may(f"/nodes/{node.name}", "Sys.Audit")), "ssl_fingerprint": node.fingerprint}
-        for node in call.world.nodes.values()
-    ]
-
-
-def guest_row(call: Call, vmid: int, config: Config) -> dict[str, Data]:
-    """Return a guest's row: its owner from the cluster file system, the rest as last told (API2Tools.pm:90-131)."""
-    row: dict[str, Data] = {"id": f"{config.kind}/{vmid}", "vmid": vmid, "node": config.node, "type": config.kind, "status": "unknown"}
-    sample = call.node.samples.get(vmid)
-    if sample is not None and call.world.time - sample.told <= RRD_SECONDS:
-        up = sample.booted is not None
-        row |= {
-            "uptime": int(sample.told - sample.booted) if sample.booted is not None else 0, "name": sample.name, "status": sample.status,
-            "template": int(sample.template), "maxcpu": sample.cpus, "cpu": 0.02 if up else 0, "maxmem": sample.memory,
-            "mem": sample.memory // 4 if up else 0, "maxdisk": 32 << 30, "disk": 0, "netin": 0, "netout": 0, "diskread": 0, "diskwrite": 0,
-        }  # fmt: skip
-    if config.lock:
-        row["lock"] = config.lock
-    if config.ha:
-        row["hastate"] = config.ha_state
-    return row
-
-
-def resources(call: Call) -> Data:
-    """List guests with VM.Audit, and every node whoever asks (pve-manager PVE/API2/Cluster.pm:509-740)."""
-    kind = call.params.get("type")
-    rows: list[Data] = []
-    if kind in {None, "vm"}:
-        configs = call.world.configs(call.node)
-        rows += [guest_row(call, vmid, configs[vmid]) for vmid in sorted(configs, key=str) if call.may(f"/vms/{vmid}", "VM.Audit")]
-    if kind in {None, "node"}:
-        rows += [node_row(call, node, call.may(f"/nodes/{node.name}", "Sys.Audit")) for node in call.world.nodes.values()]
-    if kind is None and call.may("/sdn/zones/localnetwork", "SDN.Audit"):
-        # Cluster.pm:689-705, rows of a type that the parameter does not even know
-        rows += [{"id": f"network/{name}/zone/localnetwork", "type": "network", "network-type": "zone", "network": "localnetwork",
-                  "node": name, "status": "ok"} for name in call.world.nodes]  # fmt: skip
-    return rows
-
-
-def cluster_status(call: Call) -> Data:
-    """Tell of members and quorum (pve-manager PVE/API2/Cluster.pm:935-1010)."""
-    world, here = call.world, call.node
-    if world.single:
-        return [{"type": "node", "id": f"node/{here.name}", "name": here.name, "ip": here.address, "local": 1, "nodeid": 0,
-                 "online": 1, "level": ""}]  # fmt: skip
-    rows: list[Data] = [{"type": "cluster", "id": "cluster", "nodes": len(world.nodes), "version": len(world.nodes), "name": world.name,
-                         "quorate": int(here.quorate)}]  # fmt: skip
-    rows += [{"type": "node", "id": f"node/{node.name}", "name": node.name, "nodeid": node.nodeid, "local": int(node is here),
-              "online": int(node.name in here.members), "ip": node.address, "level": ""} for node in world.nodes.values()]  # fmt: skip
-    return rows
-
-
-def ha_status(call: Call) -> Data:
-    """Tell of quorum and services (pve-ha-manager src/PVE/API2/HA/Status.pm:145-330)."""
-    quorate = call.node.quorate
-    rows: list[Data] = [{"id": "quorum", "type": "quorum", "node": call.node.name, "quorate": int(quorate),
-                         "status": "OK" if quorate else f"No quorum on node '{call.node.name}'!"}]  # fmt: skip
-    for vmid, config in sorted(call.world.configs(call.node).items()):
-        if config.ha:
-            sid = call.world.guests[vmid].sid
-            rows.append({"id": f"service:{sid}", "type": "service", "sid": sid, "node": config.node, "crm_state": config.ha_state,
-                         "request_state": config.ha, "state": config.ha_state,
-                         "status": f"{sid} ({config.node}, {config.ha_state})"})  # fmt: skip
-    return rows
-
-
-# Logins and rights.
-
-
-def no_login(call: Call) -> Data:
-    """Answer the dummy (pve-access-control src/PVE/API2/AccessControl.pm:184-196)."""
-    return None
-
-
-def login(call: Call) -> Data:
-    """Make a ticket (pve-access-control src/PVE/API2/AccessControl.pm:269-325)."""
-    userid = call.params["username"]
-    if "realm" in call.params:
-        userid += "@" + call.params["realm"]
-    access, wall = call.world.access, call.world.wall(call.node)
-    try:
-        if "otp" in call.params or "tfa-challenge" in call.params:
-            raise BadLogin("second factors are not modelled")
-        ticket, waits = access.login(userid, call.params["password"], wall)
-    except BadLogin:
-        raise Raised("authentication failure\n", 401) from None
-    answer: dict[str, Data] = {"ticket": ticket, "username": userid, "CSRFPreventionToken": access.csrf_token(userid, wall)}
-    if waits:
-        answer["NeedTFA"] = 1
-    else:
-        answer["cap"] = access.capabilities(userid)
-    if not call.world.single and access.may(userid, "/", "Sys.Audit"):
-        answer["clustername"] = call.world.name
-    return answer
-
-
-def permissions(call: Call) -> Data:
-    """Dump the caller's own rights (pve-access-control src/PVE/API2/AccessControl.pm:543-573)."""
-    who = call.params.get("userid", call.user)
-    if who != call.user and split_token(who)[0] != call.user and not call.may("/access", "Sys.Audit"):
-        raise forbidden("/access, Sys.Audit")
-    path = call.params.get("path")
-    if path is not None:
-        # An empty set of privileges is true in Perl, so the path is there even so.
-        return {path: call.world.access.permissions(who, normalized(path))}
-    return call.world.access.all_permissions(who)
-
-
-# Guests, told by the node that has them.
-
-
-def loaded(call: Call, kind: str) -> Config:
-    """Return the guest's configuration if this node owns it (pve-guest-common src/PVE/AbstractConfig.pm:49-60)."""
-    vmid = int(call.params["vmid"])
-    config = call.world.config(call.node, vmid)
-    if config is None or config.node != call.node.name or config.kind != kind:
-        raise Raised(f"Configuration file '{power.config_path(kind, call.node.name, vmid)}' does not exist\n")
-    return config
-
-
-def status_row(call: Call, guest: Guest, config: Config, full: bool) -> dict[str, Data]:
-    """Return what the node sees of its guest: the configuration, and the process itself (qemu-server src/PVE/QemuServer.pm:2535-2790)."""
-    run = guest.run_on(call.node.name)
-    row: dict[str, Data] = {
-        "vmid": guest.vmid, "status": "running" if run else "stopped", "name": config.name, "cpus": guest.cpus, "maxmem": guest.memory,
-        "mem": guest.memory // 4 if run else 0, "disk": 0, "maxdisk": 32 << 30, "cpu": 0.02 if run else 0, "netin": 0, "netout": 0,
-        "diskread": 0, "diskwrite": 0, "uptime": int(call.world.time - run.began) if run else 0,
-    }  # fmt: skip
-    if run:
-        row["pid"] = run.pid
-    if config.template:
-        row["template"] = 1
-    if config.lock:
-        row["lock"] = config.lock
-    if full and config.kind == "qemu":
-        # QemuServer.pm:2784: without QEMU's own word, that of the process.
-        row["qmpstatus"] = _qmp_status(guest, run)
-    if config.kind == "lxc":
-        row["type"] = "lxc"
-    return row
-
-
-def _qmp_status(guest: Guest, run: Run | None) -> str:
-    if run is None:
-        return "stopped"
-    return "running" if guest.silent else run.qmp
-
-
-def status_of(kind: str) -> Callable[[Call], Data]:
-    """Return the current status (qemu-server src/PVE/API2/Qemu.pm:3462-3486, pve-container src/PVE/API2/LXC/Status.pm:96-109)."""
-
-    def answer(call: Call) -> Data:
-        config = loaded(call, kind)
-        guest = call.world.guests[int(call.params["vmid"])]
-        if guest.silent and kind == "qemu" and guest.run_on(call.node.name):
-            call.late += 3.0  # qemu-server src/PVE/QMPClient.pm:343
-        row = status_row(call, guest, config, full=True)
-        # pve-ha-manager src/PVE/HA/Config.pm:492-507
-        row["ha"] = {"managed": 1, "state": config.ha_state} if config.ha not in {"", "ignored"} else {"managed": 0}
-        return row
-
-    return answer
-
-
-def guests_of(kind: str) -> Callable[[Call], Data]:
-    """List the node's guests, those with VM.Audit (qemu-server src/PVE/API2/Qemu.pm:1103-1120)."""
-
-    def answer(call: Call) -> Data:
-        return [
-            status_row(call, call.world.guests[vmid], config, full=call.flag("full"))
-            for vmid, config in sorted(call.world.configs(call.node).items())
-            if config.node == call.node.name and config.kind == kind and call.may(f"/vms/{vmid}", "VM.Audit")
-        ]
-
-    return answer
-
-
-def config_of(kind: str) -> Callable[[Call], Data]:
-    """Return the configuration (qemu-server src/PVE/API2/Qemu.pm:1836-1854)."""
-
-    def answer(call: Call) -> Data:
-        config = loaded(call, kind)
-        guest = call.world.guests[int(call.params["vmid"])]
-        found: dict[str, Data] = {"digest": hashlib.sha1(repr(config).encode()).hexdigest(), "cores": guest.cpus,
-                                  "memory": guest.memory >> 20}  # fmt: skip
-        if kind == "lxc":
-            found["hostname"] = config.name
-        else:
-            # PVE 9 gives the memory of virtual machines as text: it is a property string there (qemu-server src/PVE/QemuServer/Memory.pm).
-            found |= {"name": config.name, "smbios1": f"uuid={config.uuid}", "memory": str(guest.memory >> 20), "sockets": 1}
-        if config.lock:
-            found["lock"] = config.lock
-        if config.template:
-            found["template"] = 1
-        return found
-
-    return answer
-
-
-def directory(*names: str) -> Callable[[Call], Data]:
-    def answer(call: Call) -> Data:
-        return [{"subdir": name} for name in names]
-
-    return answer
-
-
-# Power.  A request is answered with the name of the task that it started.
-
-
-def only_root(call: Call, *names: str) -> None:
-    """Refuse parameters that only root@pam itself may set, not a token of its (qemu-server src/PVE/API2/Qemu.pm:3722-3733)."""
-    for name in names:
-        if call.params.get(name, "0") != "0" and call.user != "root@pam":
-            raise wrong(name, "Only root may use this option.")
-
-
-def subject(call: Call) -> tuple[Guest | None, Config | None]:
-    vmid = int(call.params["vmid"])
-    return call.world.guests.get(vmid), call.world.config(call.node, vmid)
-
-
-def spawned(call: Call, kind: str, guest: Guest | None, worker: power.Worker) -> str:
-    vmid = call.params["vmid"]
-    return call.world.spawn(call.node, kind, vmid, call.user, guest or call.world.nobody(int(vmid)), worker).upid
-
-
-def ha_decides(config: Config | None) -> bool:
-    """Tell whether HA manages it, as this node knows (pve-ha-manager src/PVE/HA/Config.pm:467-478)."""
-    return config is not None and config.ha not in {"", "ignored"}
-
-
-def stop_qemu(call: Call) -> Data:
-    """Stop a machine (qemu-server src/PVE/API2/Qemu.pm:3712-3801).  That the node has no such guest is found by the task."""
-    only_root(call, "skiplock", "keepActive", "migratedfrom")
-    guest, config = subject(call)
-    if ha_decides(config):
-        if call.flag("overrule-shutdown"):
-            raise wrong("overrule-shutdown", "Not applicable for HA resources.")
-        return spawned(call, "hastop", guest, power.hastop)
-    timeout = float(call.params["timeout"]) if "timeout" in call.params else None
-    overrule, skiplock = call.flag("overrule-shutdown"), call.flag("skiplock")
-
-    def worker(world: World, guest: Guest, node: Node, task: Task) -> power.Steps:
-        if overrule:
-            abort_shutdowns(call, guest)
-        yield from power.qmstop(world, guest, node, task, skiplock, timeout)
-
-    return spawned(call, "qmstop", guest, worker)
-
-
-def abort_shutdowns(call: Call, guest: Guest) -> None:
-    """Abort shutdowns that the caller may abort (pve-guest-common src/PVE/GuestHelpers.pm:423-455)."""
-    for task in call.world.tasks.values():
-        if task.running and task.node == call.node.name and task.type in {"qmshutdown", "vzshutdown"} and task.id == str(guest.vmid):
-            if call.user in {task.user, split_token(task.user)[0]} or call.may(f"/nodes/{call.node.name}", "Sys.Modify"):
-                task.kill()
-
-
-def start_qemu(call: Call) -> Data:
-    """Start a machine (qemu-server src/PVE/API2/Qemu.pm:3567-3679): without quorum refused at once, all else found by the task."""
-    only_root(call, "skiplock")
-    need_quorum(call)
-    guest, config = subject(call)
-    if ha_decides(config):
-        return spawned(call, "hastart", guest, power.hastart)
-    skiplock = call.flag("skiplock")
-    return spawned(call, "qmstart", guest, lambda world, guest, node, task: power.qmstart(world, guest, node, task, skiplock))
-
-
-def need_quorum(call: Call) -> None:
-    """Refuse without quorum (pve-cluster src/PVE/Cluster.pm:121-132)."""
-    if not call.node.quorate:
-        raise Raised("cluster not ready - no quorum?\n")
-
-
-def reset_qemu(call: Call) -> Data:
-    """Reset a machine (qemu-server src/PVE/API2/Qemu.pm:3826-3852).  HA is not asked; a machine that is off is refused at once."""
-    only_root(call, "skiplock")
-    guest, config = subject(call)
-    vmid = call.params["vmid"]
-    if guest is None or config is None or config.node != call.node.name:
-        # qemu-server src/PVE/QemuConfig.pm:36-47
-        raise Raised(f"unable to find configuration file for VM {vmid} on node '{call.node.name}'\n")
-    if guest.run_on(call.node.name) is None:
-        raise Raised(f"VM {vmid} not running\n")
-    skiplock = call.flag("skiplock")
-    return spawned(call, "qmreset", guest, lambda world, guest, node, task: power.qmreset(world, guest, node, task, skiplock))
-
-
-def shutdown_qemu(call: Call) -> Data:
-    """Ask a machine to shut down (qemu-server src/PVE/API2/Qemu.pm:3903-3975)."""
-    only_root(call, "skiplock", "keepActive")
-    guest, config = subject(call)
-    if ha_decides(config):
-        return spawned(call, "hastop", guest, power.hastop)
-    seconds = float(call.params.get("timeout", power.QUIT_SECONDS))
-    return spawned(call, "qmshutdown", guest, lambda world, guest, node, task: power.shutdown(world, guest, node, task, seconds))
-
-
-def stop_lxc(call: Call) -> Data:
-    """Stop a container (pve-container src/PVE/API2/LXC/Status.pm:237-309): one that is not running is refused at once."""
-    only_root(call, "skiplock")
-    guest, config = subject(call)
-    if guest is None or guest.run_on(call.node.name) is None:
-        raise Raised(f"CT {call.params['vmid']} not running\n")
-    if ha_decides(config):
-        if call.flag("overrule-shutdown"):
-            raise wrong("overrule-shutdown", "Not applicable for HA resources.")
-        return spawned(call, "hastop", guest, power.hastop)
-    overrule, skiplock = call.flag("overrule-shutdown"), call.flag("skiplock")
-
-    def worker(world: World, guest: Guest, node: Node, task: Task) -> power.Steps:
-        if overrule:
-            abort_shutdowns(call, guest)
-        yield from power.vzstop(world, guest, node, task, skiplock)
-
-    return spawned(call, "vzstop", guest, worker)
-
-
-def start_lxc(call: Call) -> Data:
-    """Start a container (pve-container src/PVE/API2/LXC/Status.pm:140-213): a running one is refused before the quorum is looked at."""
-    only_root(call, "skiplock")
-    guest, config = subject(call)
-    if guest is not None and guest.run_on(call.node.name):
-        raise Raised(f"CT {call.params['vmid']} already running\n")
-    need_quorum(call)
-    if ha_decides(config):
-        return spawned(call, "hastart", guest, power.hastart)
-    skiplock = call.flag("skiplock")
-    return spawned(call, "vzstart", guest, lambda world, guest, node, task: power.vzstart(world, guest, node, task, skiplock))
-
-
-# Tasks.
-
-
-def task_of(call: Call) -> Task:
-    """Return a task that the caller may see (pve-manager PVE/API2/Tasks.pm:513-528)."""
-    upid = call.params["upid"]
-    if not is_upid(upid):
-        raise wrong("upid", "unable to parse worker upid")
-    task = call.world.tasks.get(upid)
-    if task is None or task.node != call.node.name:
-        raise wrong("upid", "no such task")
-    # Tasks.pm:26-36: a token sees its own tasks, a user those of its tokens too.
-    if call.user not in {task.user, split_token(task.user)[0]} and not call.may(f"/nodes/{call.node.name}", "Sys.Audit"):
-        raise forbidden(f"/nodes/{call.node.name}, Sys.Audit")
-    return task
-
-
-def task_row(task: Task) -> dict[str, Data]:
-    user, token = split_token(task.user)
-    row: dict[str, Data] = {"upid": task.upid, "node": task.node, "pid": task.pid, "pstart": task.pstart, "starttime": task.starttime,
-                            "type": task.type, "id": task.id, "user": user}  # fmt: skip
-    return {**row, "tokenid": token} if token else row
-
-
-def task_status(call: Call) -> Data:
-    """Tell a task's status (pve-manager PVE/API2/Tasks.pm:530-545)."""
-    task = task_of(call)
-    if task.running:
-        return {**task_row(task), "status": "running"}
-    return {**task_row(task), "status": "stopped", "exitstatus": task.exitstatus}
-
-
-def task_log(call: Call) -> Data:
-    """Return a task's log (pve-manager PVE/API2/Tasks.pm:394-452, pve-common src/PVE/Tools.pm dump_logfile)."""
-    task = task_of(call)
-    lines = task.log or ["no content"]
-    start, limit = int(call.params.get("start", "0")), int(call.params.get("limit", "50"))
-    return [{"n": number, "t": text} for number, text in enumerate(lines, 1)][start:][: limit or None]
-
-
-def task_list(call: Call) -> Data:
-    """List the node's tasks that are the caller's, newest first (pve-manager PVE/API2/Tasks.pm:150-255)."""
-    all_ = call.may(f"/nodes/{call.node.name}", "Sys.Audit")
-    rows: list[dict[str, Data]] = []
-    for task in call.world.tasks.values():
-        mine = call.user in {task.user, split_token(task.user)[0]}
-        if task.node == call.node.name and (all_ or mine) and call.params.get("vmid", task.id) == task.id:
-            rows.append({**task_row(task), **({} if task.running else {"status": task.exitstatus})})
-    return rows[::-1][: int(call.params.get("limit", "50"))]
-
-
-def node_status(call: Call) -> Data:
-    """Tell of the node itself (pve-manager PVE/API2/Nodes.pm:status)."""
-    return {"uptime": int(call.world.time - call.node.booted) + 86400, "pveversion": f"pve-manager/{call.world.version}/0badc0de0badc0de",
-            "loadavg": ["0.10", "0.12", "0.09"], "memory": {"total": 64 << 30, "used": 2 << 30, "free": 62 << 30}}  # fmt: skip
-
-
 AT_NODE: Schema = {"node": NODE}
 AT_GUEST: Schema = {"node": NODE, "vmid": VMID}
 AT_TASK: Schema = {"node": NODE, "upid": Parameter(optional=False)}
 STOP: Schema = {**AT_GUEST, "skiplock": BOOLEAN, "overrule-shutdown": BOOLEAN}
 
 
-def at_guest(kind: str, verb: str, rest: str, answer: Callable[[Call], Data], privilege: str, schema: Schema, protected: bool = True) -> Method:
+def at_guest(kind: str, verb: str, rest: str, answer: Callable[[Call], Data], privilege: str, schema: Schema) -> Method:
     return Method(verb, f"/nodes/{{node}}/{kind}/{{vmid}}/{rest}", answer, "/vms/{vmid}" if privilege else "", privilege, proxied=True,
-                  protected=protected, schema=schema)  # fmt: skip
+                  protected=rest != "config", schema=schema)  # fmt: skip
 
 
 AUDIT, POWER = "VM.Audit", "VM.PowerMgmt"
@@ -521,33 +54,32 @@ LOGIN: Schema = {"username": Parameter(optional=False), "password": Parameter(op
                  "new-format": BOOLEAN, "tfa-challenge": Parameter()}  # fmt: skip
 
 METHODS = (
-    Method("GET", "/version", version),
-    Method("GET", "/access/ticket", no_login),
-    Method("POST", "/access/ticket", login, protected=True, tokens=False, schema=LOGIN),
-    Method("GET", "/access/permissions", permissions, schema={"userid": Parameter(), "path": Parameter()}),
-    Method("GET", "/cluster/resources", resources, schema={"type": Parameter(choices=("vm", "storage", "node", "sdn"))}),
-    Method("GET", "/cluster/status", cluster_status, "/", "Sys.Audit", protected=True),
-    Method("GET", "/cluster/ha/status/current", ha_status, "/", "Sys.Audit"),
-    Method("GET", "/nodes", nodes),
-    Method("GET", "/nodes/{node}/status", node_status, "/nodes/{node}", "Sys.Audit", proxied=True, protected=True, schema=AT_NODE),
-    Method("GET", "/nodes/{node}/tasks", task_list, proxied=True,
+    Method("GET", "/version", views.version),
+    Method("GET", "/access/ticket", views.no_login),
+    Method("POST", "/access/ticket", views.login, protected=True, tokens=False, schema=LOGIN),
+    Method("GET", "/access/permissions", views.permissions, schema={"userid": Parameter(), "path": Parameter()}),
+    Method("GET", "/cluster/resources", views.resources, schema={"type": Parameter(choices=("vm", "storage", "node", "sdn"))}),
+    Method("GET", "/cluster/status", views.cluster_status, "/", "Sys.Audit", protected=True),
+    Method("GET", "/cluster/ha/status/current", views.ha_status, "/", "Sys.Audit"),
+    Method("GET", "/nodes", views.nodes),
+    Method("GET", "/nodes/{node}/status", views.node_status, "/nodes/{node}", "Sys.Audit", proxied=True, protected=True, schema=AT_NODE),
+    Method("GET", "/nodes/{node}/tasks", views.task_list, proxied=True,
            schema={**AT_NODE, "limit": SECONDS, "vmid": Parameter("integer"), "source": Parameter(choices=("archive", "active", "all"))}),
-    Method("GET", "/nodes/{node}/tasks/{upid}/status", task_status, proxied=True, protected=True, schema=AT_TASK),
-    Method("GET", "/nodes/{node}/tasks/{upid}/log", task_log, proxied=True, protected=True,
+    Method("GET", "/nodes/{node}/tasks/{upid}/status", views.task_status, proxied=True, protected=True, schema=AT_TASK),
+    Method("GET", "/nodes/{node}/tasks/{upid}/log", views.task_log, proxied=True, protected=True,
            schema={**AT_TASK, "start": SECONDS, "limit": SECONDS}),
-    Method("GET", "/nodes/{node}/qemu", guests_of("qemu"), proxied=True, protected=True, schema={**AT_NODE, "full": BOOLEAN}),
-    Method("GET", "/nodes/{node}/lxc", guests_of("lxc"), proxied=True, protected=True, schema=AT_NODE),
-    at_guest("qemu", "GET", "config", config_of("qemu"), AUDIT, {**AT_GUEST, "current": BOOLEAN}, protected=False),
-    at_guest("lxc", "GET", "config", config_of("lxc"), AUDIT, AT_GUEST, protected=False),
-    at_guest("qemu", "GET", "status", directory("current", "start", "stop", "reset", "shutdown", "suspend", "reboot"), "", AT_GUEST, False),
-    at_guest("qemu", "GET", "status/current", status_of("qemu"), AUDIT, AT_GUEST),
-    at_guest("lxc", "GET", "status/current", status_of("lxc"), AUDIT, AT_GUEST),
-    at_guest("qemu", "POST", "status/start", start_qemu, POWER, {**AT_GUEST, "skiplock": BOOLEAN, "timeout": SECONDS}),
-    at_guest("lxc", "POST", "status/start", start_lxc, POWER, {**AT_GUEST, "skiplock": BOOLEAN, "debug": BOOLEAN}),
-    at_guest("qemu", "POST", "status/stop", stop_qemu, POWER,
+    Method("GET", "/nodes/{node}/qemu", views.guests_of("qemu"), proxied=True, protected=True, schema={**AT_NODE, "full": BOOLEAN}),
+    Method("GET", "/nodes/{node}/lxc", views.guests_of("lxc"), proxied=True, protected=True, schema=AT_NODE),
+    at_guest("qemu", "GET", "config", views.config_of("qemu"), AUDIT, {**AT_GUEST, "current": BOOLEAN}),
+    at_guest("lxc", "GET", "config", views.config_of("lxc"), AUDIT, AT_GUEST),
+    at_guest("qemu", "GET", "status/current", views.status_of("qemu"), AUDIT, AT_GUEST),
+    at_guest("lxc", "GET", "status/current", views.status_of("lxc"), AUDIT, AT_GUEST),
+    at_guest("qemu", "POST", "status/start", orders.start_qemu, POWER, {**AT_GUEST, "skiplock": BOOLEAN, "timeout": SECONDS}),
+    at_guest("lxc", "POST", "status/start", orders.start_lxc, POWER, {**AT_GUEST, "skiplock": BOOLEAN, "debug": BOOLEAN}),
+    at_guest("qemu", "POST", "status/stop", orders.stop_qemu, POWER,
              {**STOP, "timeout": SECONDS, "keepActive": BOOLEAN, "migratedfrom": Parameter()}),
-    at_guest("lxc", "POST", "status/stop", stop_lxc, POWER, STOP),
-    at_guest("qemu", "POST", "status/reset", reset_qemu, POWER, {**AT_GUEST, "skiplock": BOOLEAN}),
-    at_guest("qemu", "POST", "status/shutdown", shutdown_qemu, POWER,
+    at_guest("lxc", "POST", "status/stop", orders.stop_lxc, POWER, STOP),
+    at_guest("qemu", "POST", "status/reset", orders.reset_qemu, POWER, {**AT_GUEST, "skiplock": BOOLEAN}),
+    at_guest("qemu", "POST", "status/shutdown", orders.shutdown_qemu, POWER,
              {**AT_GUEST, "skiplock": BOOLEAN, "timeout": SECONDS, "forceStop": BOOLEAN, "keepActive": BOOLEAN}),
 )  # fmt: skip

@@ -17,7 +17,6 @@ class Sample:
     """A guest's numbers as the owning node's pvestatd told them last."""
 
     told: float
-    node: str
     name: str
     status: str
     template: bool
@@ -41,7 +40,8 @@ class Node:
     address: str
     nodeid: int
     votes: int = 1
-    changed: Callable[[Node], None] = field(default=lambda node: None, repr=False)
+    # Told when power ("on", "dead") or isolation ("isolated") changed.
+    changed: Callable[[Node, str], None] = field(default=lambda node, what: None, repr=False)
     api: str = ANSWERS
     daemon: str = ANSWERS
     slow: float = 0.0
@@ -71,7 +71,7 @@ class Node:
     def power(self, power: str) -> None:
         if power != self._power:
             self._power = power
-            self.changed(self)
+            self.changed(self, power)
 
     @property
     def isolated(self) -> bool:
@@ -81,7 +81,7 @@ class Node:
     def isolated(self, isolated: bool) -> None:
         if isolated != self._isolated:
             self._isolated = isolated
-            self.changed(self)
+            self.changed(self, "isolated")
 
     @property
     def on(self) -> bool:

@@ -132,7 +132,10 @@ def qmstart(world: World, guest: Guest, node: Node, task: Task, skiplock: bool =
         if guest.start_fails:
             yield guest.start_seconds
             raise Died(guest.start_fails)
-        world.begin(guest, node)
+        try:
+            world.begin(guest, node)
+        except OSError as error:
+            raise Died(f"start failed: {error}") from None
         yield guest.start_seconds
 
     return with_flock(guest, node, task, start())
@@ -204,7 +207,10 @@ def vzstart(world: World, guest: Guest, node: Node, task: Task, skiplock: bool =
         if guest.start_fails:
             yield guest.start_seconds
             raise Died(guest.start_fails)
-        world.begin(guest, node)
+        try:
+            world.begin(guest, node)
+        except OSError as error:
+            raise Died(f"start failed: {error}") from None
         yield guest.start_seconds
 
     return with_flock(guest, node, task, start())

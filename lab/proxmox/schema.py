@@ -19,7 +19,7 @@ class Parameter:
 
     def fault(self, value: str) -> str:
         """Return what is wrong with a value, "" if nothing."""
-        # JSONSchema.pm:1249-1266
+        # See JSONSchema.pm:1249-1266.
         if (self.type == "integer" and not re.fullmatch(r"[+-]?\d+", value)) or (self.type == "boolean" and value not in {"0", "1"}):
             return f"type check ('{self.type}') failed - got '{value}'"
         if self.pattern and not re.fullmatch(self.pattern, value):
@@ -35,7 +35,7 @@ class Parameter:
 
 Schema = Mapping[str, Parameter]
 
-# JSONSchema.pm:307-317 and 347-355
+# See JSONSchema.pm:307-317 and 347-355.
 NODE = Parameter(optional=False, pattern=r"[a-zA-Z0-9]([a-zA-Z0-9\-]*[a-zA-Z0-9])?", wrong="value does not look like a valid node name")
 VMID = Parameter("integer", optional=False, minimum=100, maximum=999_999_999, pattern="[1-9][0-9]{2,8}",
                  wrong="value does not look like a valid VM ID")  # fmt: skip

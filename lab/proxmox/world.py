@@ -35,7 +35,9 @@ class World:
 
     Faults of the whole, settable at any time: `partition()`; `token_seconds` (how long corosync takes to see that a node is gone);
     `qdevice_votes` (1 or 0); `overrule_shutdown` False (servers before qemu-server 8.1.2 do not know the parameter); `error_message`
-    False (before pve-http-server 5.2.0 a JSON error carried no text); `bad_ticket` (the reason phrase of a bad ticket or token); `telling` False (no node's pvestatd tells anything any more).
+    False (before pve-http-server 5.2.0 a JSON error carried no text); `bad_ticket` (the reason phrase of a bad ticket or token);
+    `telling` False (no node's pvestatd tells anything any more); `hosts` (names that are no nodes, but that a node can resolve, and how
+    a connection to each fares).
     """
 
     def __init__(self, now: Callable[[], float], power: Backend | None = None, seed: int = 0) -> None:
@@ -55,6 +57,7 @@ class World:
         self.overrule_shutdown = True
         self.error_message = True
         self.telling = True
+        self.hosts: dict[str, str] = {}
         self.version = "9.2.11"
         # The reason phrase for a bad ticket or token; before pve-manager 9.1 "permission denied - invalid PVE ticket".
         self.bad_ticket = "Authentication failed!"
@@ -200,7 +203,8 @@ class World:
         """Let somebody ask the guest to shut down; until it obeys or the time is up, that task holds the lock file."""
         guest = self.guests[vmid]
         node = self.nodes[guest.node]
-        return self.spawn_steps(node, "qmshutdown", str(vmid), user, lambda task: power.shutdown(self, guest, node, task, seconds))
+        kind = "vzshutdown" if guest.config.kind == "lxc" else "qmshutdown"
+        return self.spawn_steps(node, kind, str(vmid), user, lambda task: power.shutdown(self, guest, node, task, seconds))
 
     # Nodes, votes and what each node knows.
 
@@ -240,16 +244,17 @@ class World:
             return node.frozen
         return {vmid: guest.config for vmid, guest in self.guests.items()}
 
-    def _node_changed(self, node: Node) -> None:
-        if not node.on:
+    def _node_changed(self, node: Node, what: str) -> None:
+        if what == "dead":
             for guest in self.guests.values():
+                guest.flocks.pop(node.name, None)
                 for run in guest.living():
                     if run.node == node.name:
                         self.end(run)
             for task in list(self.tasks.values()):
                 if task.node == node.name and task.running:
                     task.kill()
-        elif node.booted and not node.members:
+        elif what == "on":
             node.booted = self.time
         self._later_recount()
 
@@ -320,7 +325,7 @@ class World:
         run = guest.run_on(node.name)
         # pvestatd.pm:341: what QEMU says, where it says something.
         status = "stopped" if run is None else "running" if guest.silent else run.qmp
-        return Sample(self.time, node.name, config.name, status, config.template, run.began if run else None, guest.memory, guest.cpus)
+        return Sample(self.time, config.name, status, config.template, run.began if run else None, guest.memory, guest.cpus)
 
 
 def small_cluster(now: Callable[[], float], power: Backend | None = None, seed: int = 0) -> World:
