@@ -1,0 +1,358 @@
+"""How a schedule is played against an agent, and what may be demanded of the agent in it."""
+
+from __future__ import annotations
+
+import io
+import random
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from fence_lab.pve import FencePve
+from fence_lab.transport import Transport
+from lab.proxmox import power
+from lab.proxmox.api import Request, Response
+from lab.proxmox.guests import Run
+from lab.proxmox.nodes import ANSWERS, Node
+from lab.proxmox.world import World
+from tests.fence.schedules import CUES, NAME, PASSWORD, ROOT_PASSWORD, TOKEN, TOKEN_NAME, USER, VMID, Cue, Happening, Schedule
+from tests.fence.simulated import Line, Network, SimulatedClock, SimulatedTransport
+
+# Beyond its limit an action may last as long as it takes to say so.
+MARGIN = 0.25
+# What an administrator was promised for a hypervisor that is away.
+OFFLINE_SECONDS = 10.0
+# With nothing broken: a stop that comes to SIGKILL lasts 5 + 10 s; HA adds its rounds, the time before a restart not counted.
+QUICK_SECONDS, HA_SECONDS = 20.0, 35.0
+KINDS = {kind: re.compile(pattern) for kind, pattern in CUES.items()}
+
+
+def world_of(schedule: Schedule, clock: SimulatedClock) -> World:
+    """Make the cluster that a schedule begins with."""
+    world = World(clock.world_time, seed=schedule.seed)
+    world.qdevice_votes = int(schedule.qdevice)
+    world.token_seconds = schedule.token_seconds
+    world.overrule_shutdown = world.error_message = not schedule.old
+    world.telling = schedule.telling
+    world.ha.recovery_seconds = schedule.recovery_seconds
+    for number in range(1, schedule.nodes + 1):
+        world.add_node(f"pve{number}", f"127.0.0.{10 + number}")
+    guest = world.add_guest(
+        VMID, NAME, schedule.owner, kind=schedule.kind, running=schedule.running, ha=schedule.ha, stop_seconds=schedule.stop_seconds
+    )
+    guest.dies_at = schedule.dies_at
+    world.add_guest(222, "rhel2", "pve2")
+    world.access.users["root@pam"].password = ROOT_PASSWORD
+    world.add_user(USER, PASSWORD)
+    world.add_token(USER, TOKEN_NAME, TOKEN)
+    for who in (USER, f"{USER}!{TOKEN_NAME}"):
+        world.grant(f"/vms/{VMID}", who, "VM.Audit", "VM.PowerMgmt")
+        if schedule.audit:
+            world.grant("/", who, "Sys.Audit", propagate=False)
+    return world
+
+
+def free_moment(runs: Sequence[Run], first: float, last: float) -> float | None:
+    """Return the first moment of a span at which no process ran."""
+    moment = first
+    for run in sorted(runs, key=lambda run: run.began):
+        if run.began > moment:
+            break
+        if run.ended is None:
+            return None
+        moment = max(moment, run.ended)
+    return moment if moment <= last else None
+
+
+class Play:
+    """A schedule, played against an agent."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        self.schedule = schedule
+        # A stream of its own: what is drawn on the way must not depend on how many numbers the generator drew.
+        self.dice = random.Random(~schedule.seed)
+        self.clock = SimulatedClock()
+        self.world = self.clock.world = world_of(schedule, self.clock)
+        self.network = Network(self.dice, schedule.latency, schedule.mishaps, schedule.storms, self._before, self._after)
+        self.transport = SimulatedTransport(self.world, self.clock, self.network)
+        self.guest = self.world.guests[VMID]
+        self._seen = dict.fromkeys(KINDS, 0)
+        self._cues: dict[Cue, list[Happening]] = {}
+        self._secrets = {PASSWORD, ROOT_PASSWORD, TOKEN}
+        self.code = -1
+        self.stdout = self.stderr = ""
+        self.began = self.ended = self.clock.now()
+        # The owner when the call began: what it has to name when that one is away.
+        self.owner = ""
+
+    def run(self, agent: type[FencePve] = FencePve) -> Play:
+        """Run the agent to its end."""
+        schedule, clock = self.schedule, self.clock
+        kind, seconds = schedule.lock
+        for happening in schedule.happenings:
+            if isinstance(happening.when, Cue):
+                self._cues.setdefault(happening.when, []).append(happening)
+            else:
+                self._at(happening.when + schedule.history, happening)
+        clock.spend(schedule.history)
+        clock.reach()
+        if kind:
+            self.guest.locks_for(kind, seconds)
+        self.began = self.network.began = clock.now()
+        self.owner = self.guest.node
+        transport = self.transport
+
+        class Simulated(agent):  # type: ignore[misc,valid-type]  # mypy follows no base that is a variable
+            def transport(self) -> Transport:
+                return transport
+
+        stdout, stderr = io.StringIO(), io.StringIO()
+        self.code = Simulated.run([], io.StringIO(schedule.stdin()), stdout, stderr, {"PCMK_service": "pacemaker-fenced"}, clock)
+        clock.reach()
+        self.ended = clock.now()
+        self.stdout, self.stderr = stdout.getvalue(), stderr.getvalue()
+        return self
+
+    def _at(self, seconds: float, happening: Happening) -> None:
+        self.world.at(max(0.0, seconds), lambda: self._happen(happening))
+
+    def _happen(self, happening: Happening) -> None:
+        self.transport.trace.append(Line(self.world.time, "* %s %s", (happening.what, happening.values)))
+        HAPPENINGS[happening.what](self, *happening.values)
+
+    def node(self, which: str) -> Node:
+        """Return the node that a happening means, by its part in the play at this moment."""
+        owner = self.guest.node
+        if which == "owner":
+            return self.world.nodes[owner]
+        return self.dice.choice([node for name, node in self.world.nodes.items() if name != owner])
+
+    def later(self, seconds: float, do: Callable[[], None]) -> None:
+        self.world.at(seconds, do)
+
+    def _before(self, request: Request) -> None:
+        kind = next((kind for kind, pattern in KINDS.items() if pattern.search(request.path)), "")
+        if kind:
+            self._seen[kind] += 1
+            self._on_cue(kind, after=False)
+
+    def _after(self, request: Request, response: Response) -> None:
+        kind = next((kind for kind, pattern in KINDS.items() if pattern.search(request.path)), "")
+        if kind == "login" and response.status == 200 and response.body:
+            self._secrets.update(re.findall(r'"(?:ticket|CSRFPreventionToken)":\s*"([^"]*)"', response.body.decode()))
+        if kind:
+            self._on_cue(kind, after=True)
+
+    def _on_cue(self, kind: str, after: bool) -> None:
+        for happening in self._cues.get(Cue(kind, self._seen[kind], after), ()):
+            self._happen(happening)
+
+    # What is demanded.
+
+    def complaints(self) -> list[str]:
+        """Return what the agent has done wrong, as sentences."""
+        return list(self._complain())
+
+    def _complain(self) -> Iterator[str]:
+        schedule = self.schedule
+        action = "cycle" if schedule.action == "reboot" and schedule.method == "cycle" else schedule.action
+        if self.code in (0, 2):
+            yield from LIES[action](self)
+        spent = self.ended - self.began
+        delay = float(schedule.options.get("delay", "0")) if schedule.action in ("off", "reboot") else 0.0
+        limit = schedule.limit + (0.0 if "time_limit" in schedule.options else delay)
+        if spent > limit + MARGIN:
+            yield f"the call took {spent:.2f} s, and its limit is {limit:g} s"
+        yield from self._report()
+        yield from self._promises(action, spent - delay)
+
+    def _report(self) -> Iterator[str]:
+        """Check the exit code, the one reason, and that no secret got out."""
+        if self.code not in ((0, 1, 2) if self.schedule.action == "status" else (0, 1)):
+            yield f"exit code {self.code}"
+        reasons = re.findall(r" ERROR: (.*)", self.stderr)
+        if self.code == 1 and (len(reasons) - ("Please use '-h' for usage" in reasons) != 1 or not reasons[0].strip()):
+            yield f"a failure with {len(reasons)} reasons: {reasons}"
+        if self.code == 1 and self.stdout:
+            yield f"a failure with {self.stdout!r} on stdout"
+        if "defect" in self.stderr or "Traceback" in self.stderr:
+            yield "a defect"
+        for secret in self._secrets:
+            if secret in self.stdout + self.stderr:
+                yield f"the secret {secret!r} got out"
+
+    def _promises(self, action: str, spent: float) -> Iterator[str]:
+        """Check that the call succeeds where nothing is in its way, and fails at once where it cannot."""
+        schedule, theme = self.schedule, self.schedule.theme
+        if theme == "offline" and action != "on":
+            if self.code != 1:
+                yield f"exit code {self.code}, and hypervisor {self.owner} was away all the time"
+            elif self.owner not in self.stderr:
+                yield f"the reason does not name {self.owner}"
+            if spent > min(OFFLINE_SECONDS, schedule.limit) + MARGIN + 1:
+                yield f"{spent:.2f} s until it said that {self.owner} is away"
+        if theme in EASY and not self.excused():
+            if self.code == 1:
+                yield f"a failure, and nothing was in the way: {self.stderr}"
+            allowed = HA_SECONDS if schedule.ha else QUICK_SECONDS
+            if theme != "calm":
+                allowed += 10
+            if spent > allowed + schedule.lock[1] + 10 * (schedule.action == "reboot"):
+                yield f"a success that took {spent:.2f} s"
+
+    def excused(self) -> bool:
+        """Tell whether success cannot be demanded: too little time, too few rights, or the only endpoint is what is away."""
+        schedule = self.schedule
+        if schedule.limit < 50 and schedule.action != "status":
+            return True
+        if schedule.ha and not schedule.audit and schedule.credentials != "root":
+            return True
+        return all(self.world.nodes[name].reach != ANSWERS for name in schedule.endpoints)
+
+    def trace(self) -> str:
+        """Return everything that happened, for somebody who wants to know why."""
+        lines = [*self.transport.trace, *self._history()]
+        lines.sort(key=lambda line: line.at)
+        return "\n".join([str(self.schedule), *map(str, lines), f"exit code {self.code}", self.stdout + self.stderr])
+
+    def _history(self) -> Iterator[Line]:
+        for run in self.guest.runs:
+            yield Line(run.began, "# process %d begins on %s", (run.pid, run.node))
+            if run.ended is not None:
+                yield Line(run.ended, "# process %d ends on %s", (run.pid, run.node))
+        for reset in self.guest.resets:
+            yield Line(reset.at, "# process %d is reset on %s", (reset.pid, reset.node))
+        yield Line(self.began, "= the call begins")
+        yield Line(self.ended, "= the call ends")
+
+
+# Themes in which the call has to succeed.
+EASY = ("calm", "blip", "other away")
+
+
+# What a success of each action says of the truth.
+
+
+def off_is_true(play: Play) -> Iterator[str]:
+    if free_moment(play.guest.runs, play.began, play.ended) is None:
+        yield "LIE: success, and at every moment of the call a process of the guest ran"
+
+
+def cycle_is_true(play: Play) -> Iterator[str]:
+    reset = any(play.began <= reset.at <= play.ended for reset in play.guest.resets)
+    started = any(play.began <= run.began <= play.ended and run.qmp != "inmigrate" for run in play.guest.runs)
+    if not reset and not started:
+        yield "LIE: success, and the guest was neither reset nor started"
+
+
+def on_is_true(play: Play) -> Iterator[str]:
+    if not any(run.began <= play.ended and (run.ended is None or run.ended > play.began) for run in play.guest.runs):
+        yield "LIE: success, and no process of the guest ran at any moment of the call"
+
+
+def status_is_true(play: Play) -> Iterator[str]:
+    yield from on_is_true(play) if play.code == 0 else off_is_true(play)
+
+
+LIES: Mapping[str, Callable[[Play], Iterator[str]]] = {
+    "off": off_is_true, "reboot": off_is_true, "cycle": cycle_is_true, "on": on_is_true, "status": status_is_true,
+}  # fmt: skip
+
+
+# What can happen to the world.
+
+
+def migrate(play: Play, live: bool, seconds: float, fails: str) -> None:
+    target = play.node("other")
+    if play.world.nodes[play.guest.node].quorate and target.on:
+        play.world.migrate(VMID, target.name, live=live, seconds=seconds, fails=fails)
+
+
+def die(play: Play, which: str) -> None:
+    play.node(which).power = "dead"
+
+
+def api(play: Play, which: str, reach: str, seconds: float) -> None:
+    node = play.node(which)
+    node.api = reach
+    play.later(seconds, lambda: setattr(node, "api", ANSWERS))
+
+
+def daemon(play: Play, which: str, reach: str, seconds: float) -> None:
+    node = play.node(which)
+    node.daemon = reach
+    play.later(seconds, lambda: setattr(node, "daemon", ANSWERS))
+
+
+def slow(play: Play, which: str, by: float, seconds: float) -> None:
+    node = play.node(which)
+    node.slow = by
+    play.later(seconds, lambda: setattr(node, "slow", 0.0))
+
+
+def isolate(play: Play, which: str, seconds: float) -> None:
+    node = play.node(which)
+    node.isolated = True
+    play.later(seconds, lambda: setattr(node, "isolated", False))
+
+
+def no_watchdog(play: Play, which: str) -> None:
+    play.node(which).watchdog = False
+
+
+def partition(play: Play, seconds: float) -> None:
+    names = sorted(play.world.nodes)
+    part = play.dice.sample(names, play.dice.randint(1, len(names) - 1))
+    play.world.partition([part, [name for name in names if name not in part]])
+    play.later(seconds, play.world.heal)
+
+
+def stop_lies(play: Play, seconds: float) -> None:
+    play.guest.stop_lies = True
+    play.later(seconds, lambda: setattr(play.guest, "stop_lies", False))
+
+
+def dies_at(play: Play, word: str) -> None:
+    play.guest.dies_at = word
+
+
+def silent(play: Play, seconds: float) -> None:
+    play.guest.silent = True
+    play.later(seconds, lambda: setattr(play.guest, "silent", False))
+
+
+def clock(play: Play, which: str, ahead: float) -> None:
+    play.node(which).clock_skew = ahead
+
+
+def start(play: Play) -> None:
+    node = play.world.nodes[play.guest.node]
+    if node.on and node.quorate:
+        worker = power.vzstart if play.guest.config.kind == "lxc" else power.qmstart
+        play.world.spawn(node, "qmstart", str(VMID), "root@pam", play.guest, worker)
+
+
+def crash(play: Play) -> None:
+    """Let the guest's foremost process end: its own doing, or the kernel's."""
+    living = play.guest.living()
+    if living:
+        play.world.end(living[0])
+
+
+def shut_down(play: Play, seconds: float) -> None:
+    play.guest.shutdown_seconds = seconds
+    play.world.shut_down(VMID)
+
+
+def lock(play: Play, kind: str, seconds: float) -> None:
+    play.guest.locks_for(kind, seconds)
+
+
+def not_telling(play: Play) -> None:
+    play.world.telling = False
+
+
+HAPPENINGS: Mapping[str, Callable[..., None]] = {
+    "migrate": migrate, "die": die, "api": api, "daemon": daemon, "slow": slow, "isolate": isolate, "no watchdog": no_watchdog,
+    "partition": partition, "stop lies": stop_lies, "dies at": dies_at, "silent": silent, "clock": clock, "start": start, "crash": crash,
+    "shut down": shut_down, "lock": lock, "not telling": not_telling,
+}  # fmt: skip
