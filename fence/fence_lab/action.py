@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 OK, FAILED, IS_OFF = 0, 1, 2
 TEXTS = {"meta-data": "metadata", "metadata": "metadata", "manpage": "manpage"}
-POWER, DELAYED = ("on", "off", "reboot"), ("off", "reboot")
+POWER, DELAYED, NEED_A_PLUG = ("on", "off", "reboot"), ("off", "reboot"), ("on", "off", "reboot", "status", "validate-all")
 # Below the 60 s and 20 s that Pacemaker grants if nothing else is configured.
 POWER_SECONDS, OTHER_SECONDS = 50.0, 15.0
 
@@ -90,9 +90,7 @@ class Course:
         self.limit = self.work if limit else self.work + self.delay
         agent.deadline = Deadline.after(agent.clock, self.limit, began)
         self.give(judged.secrets)
-        separator = agent.given.text("plug_separator") if "plug_separator" in options else ","
-        plug = agent.given.text("plug") if "plug" in options else ""
-        agent.plugs = list(dict.fromkeys(filter(None, (part.strip() for part in plug.split(separator or ",")))))
+        agent.plugs = self.plugs()
 
     def give(self, secrets: Mapping[str, str]) -> None:
         values = dict(self.judged.values)
@@ -100,6 +98,15 @@ class Course:
         if disabled.lower() in TRUE or (not disabled and self.environ.get("PCMK_service") == "pacemaker-fenced"):
             values.update({name: 0 for name in ("power_timeout", "shell_timeout", "login_timeout") if name in values})
         self.agent.given = Given(self.options, values, self.judged.given, secrets)
+
+    def plugs(self) -> list[str]:
+        """Return the plugs; one without a name for an action on a device that has but one."""
+        given, options = self.agent.given, self.options
+        separator = given.text("plug_separator") if "plug_separator" in options else ""
+        plug = given.text("plug") if "plug" in options else ""
+        if not plug and self.action in NEED_A_PLUG and not ("plug" in options and options["plug"].required):
+            return [""]
+        return list(dict.fromkeys(filter(None, (part.strip() for part in plug.split(separator or ",")))))
 
     def run(self) -> int:
         for warning in self.judged.warnings:
@@ -143,6 +150,9 @@ class Course:
 
     def faults(self) -> list[str]:
         faults = list(self.judged.faults)
+        if self.action in NEED_A_PLUG and not self.agent.plugs and commandline.NO_PLUG not in faults:
+            # plug=, names none: what is done to none of them must not pass for done.
+            faults.append(commandline.NO_PLUG)
         if self.work == self.limit and self.delay and self.delay + 1 >= self.limit:
             faults.append(f"Failed: delay={self.delay:.0f} leaves nothing of time_limit={self.limit:.0f}")
         if self.judged.values.get("method") == "cycle" and type(self.agent).cycle is FenceAgent.cycle:

@@ -9,7 +9,7 @@ from enum import Enum
 from typing import ClassVar, NoReturn, Protocol, TextIO
 
 from fence_lab.clock import Clock, Deadline
-from fence_lab.errors import FenceError
+from fence_lab.errors import FenceError, OutOfTime
 from fence_lab.options import METHOD, Given, Option, Options
 
 
@@ -111,18 +111,32 @@ class FenceAgent:
         if self.status(plug) is power:
             return False
         again = int(self.given.number("retry_on")) if power is Power.ON else 0
+        trouble: str | None = ""
         # A reboot's first try to power on counts as a retry.
         for _ in range(max(1, again + (self.action != "reboot"))):
             self.set_power(plug, power)
             self.pause(self.given.number("power_wait"), f"plug {plug}, given its power_wait,")
-            until = self.clock.now() + self.patience("power_timeout")
-            while True:
+            trouble = self._come(plug, power)
+            if trouble is None:
+                return True
+        raise FenceError(f"Failed: Timed out waiting to power {power.value} (plug {plug}){trouble}")
+
+    def _come(self, plug: str, power: Power) -> str | None:
+        """Wait power_timeout for a plug's power.  Return None when it has come, else what stood in the way last."""
+        until = self.clock.now() + self.patience("power_timeout")
+        while True:
+            try:
                 if self.status(plug) is power:
-                    return True
-                if self.clock.now() >= until:
-                    break
-                self.pause(max(0.1, self.given.number("stonith_status_sleep")), f"plug {plug} asked to power {power.value}")
-        raise FenceError(f"Failed: Timed out waiting to power {power.value} (plug {plug})")
+                    return None
+                trouble = ""
+            except OutOfTime:
+                raise
+            except FenceError as error:
+                # The device may be busy with what it was asked for; what it says last is told.
+                trouble = f": {error}"
+            if self.clock.now() >= until:
+                return trouble
+            self.pause(max(0.1, self.given.number("stonith_status_sleep")), f"plug {plug} asked to power {power.value}{trouble}")
 
     # What helps with that.
 

@@ -13,6 +13,7 @@ from fence_lab.errors import Misconfigured
 from fence_lab.options import FALSE, TRUE, Option, Options, Value
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,40}")
+NO_PLUG = "Failed: You have to enter plug number or machine identification"
 IDLE = ("list", "list-status", "monitor")  # These need no plug.
 
 
@@ -212,7 +213,7 @@ def missing(options: Options, texts: Mapping[str, str], result: Judged, action: 
         spoken = [way.replace("_", " ") for way in ways]
         faults.append(f"Failed: You have to enter {' or '.join(filter(None, [', '.join(spoken[:-1]), spoken[-1]]))}")
     if action and lacks("plug") and options["plug"].required:
-        faults.append("Failed: You have to enter plug number or machine identification")
+        faults.append(NO_PLUG)
     checked = {"username", "ip", "plug", "action"}
     faults += [f"Failed: You have to enter --{option.long}" for name, option in options.items()
                if option.required and name not in checked and lacks(name)]  # fmt: skip

@@ -44,6 +44,8 @@ def run(cls: type[FenceAgent]) -> NoReturn:
             watch.say(f"cannot write to stdout: {error.strerror}")
     except KeyboardInterrupt:
         watch.say("interrupted")
+    except Exception as error:  # noqa: BLE001  the process ends here, and the log that handing it on would want has ended before
+        watch.say(f"Failed: {type(error).__name__}: {error}")
     finally:
         os._exit(code)
 

@@ -16,6 +16,7 @@ import pytest
 
 from fence_lab.agent import FenceAgent, Outlet, Power
 from fence_lab.errors import FenceError, Misconfigured, OutOfTime
+from fence_lab.options import PLUG
 from tests.fence.strip import Cycling, Device, Strip, VirtualClock, run
 
 ON, OFF = Power.ON, Power.OFF
@@ -66,6 +67,10 @@ def test_actions(lines: list[str], code: int, stdout: str, history: list[str]) -
         (["action=reboot", "plug=1", "method=cycle"], "valid choice for --method from the valid values: ['onoff']", None),
         (["action=enable", "plug=1"], "Failed: Unrecognised action 'enable'", None),
         (["action=off"], "Failed: You have to enter plug number or machine identification", None),
+        (["action=off", "plug=,"], "Failed: You have to enter plug number or machine identification", None),
+        (["action=status", "plug= , ,"], "Failed: You have to enter plug number or machine identification", None),
+        (["action=reboot", "plug=;", "plug_separator=;"], "Failed: You have to enter plug number or machine identification", None),
+        (["action=validate-all", "plug=,"], "Failed: You have to enter plug number or machine identification", None),
         (["action=off", "plug=1", "ipport=70000"], "--ipport=70000 is out of range", None),
         (["action=off", "plug=1", "bank=b", "gentle=1"], "--gentle is not for bank b", None),
     ],
@@ -82,6 +87,61 @@ def test_a_lost_request_to_power_off_is_a_failure_after_power_timeout() -> None:
     assert (ended.code, ended.stdout, ended.history) == (1, "", ["1 OFF"])
     assert "Failed: Timed out waiting to power OFF (plug 1)" in ended.stderr
     assert 7 <= ended.seconds < 9
+
+
+class Shy(Strip):
+    """One whose state cannot be told for some looks after it was asked for something."""
+
+    looks = 0
+
+    def status(self, plug: str) -> Power:
+        Shy.looks += 1
+        if self.history_has_a_request() and Shy.looks < 5:
+            raise FenceError("busy")
+        return super().status(plug)
+
+    def history_has_a_request(self) -> bool:
+        return any(entry.endswith("OFF") for entry in self.device.history)
+
+
+def test_a_device_that_is_busy_with_it_is_asked_again() -> None:
+    Shy.looks = 0
+    ended = run("action=off", "plug=1", agent=Shy)
+    assert (ended.code, ended.stdout, ended.seconds) == (0, "Success: Powered OFF\n", 3)
+    Shy.looks = -99
+    ended = run("action=off", "plug=1", "power_timeout=5", agent=Shy)
+    assert ended.code == 1
+    assert "Timed out waiting to power OFF (plug 1): busy" in ended.stderr
+    ended = run("action=off", "plug=1", "power_timeout=0", agent=Shy)
+    assert "plug 1 asked to power OFF: busy: no end after" in ended.stderr
+
+
+class Single(Strip):
+    """A device of one plug without a name."""
+
+    WITHOUT: ClassVar[tuple[str, ...]] = ("plug", "plug_separator")
+
+    def status(self, plug: str) -> Power:
+        assert plug == ""
+        return super().status("1")
+
+    def set_power(self, plug: str, power: Power) -> None:
+        assert plug == ""
+        super().set_power("1", power)
+
+
+class Optional(Single):
+    OPTIONS = (*Single.OPTIONS, PLUG.but(required=False))
+    WITHOUT = ()
+
+
+@pytest.mark.parametrize("agent", [Single, Optional])
+def test_a_device_with_one_plug(agent: type[Strip]) -> None:
+    assert run("action=status", agent=agent).stdout == "Status: ON\n"
+    assert run("action=off", agent=agent).history == ["1 OFF"]
+    assert run("action=reboot", agent=agent).history == ["1 OFF", "1 ON"]
+    assert run("action=monitor", agent=agent).code == 0
+    assert run("action=validate-all", agent=agent).code == 0
 
 
 @pytest.mark.parametrize("late", [1, 2, 6])
