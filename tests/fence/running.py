@@ -13,7 +13,9 @@ import stat
 import subprocess
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -32,8 +34,29 @@ USER = "pacemaker@pve"
 PASSWORD = "Rd7%41+Fz&=k\"pQ;x"
 TOKEN = "5f0e9b1c-7a43-4d7e-9c11-e2b0aa91d3f4"
 SPEED = 5.0
+SIDE_BY_SIDE = 8
 # One log line of the agent: date, level, text.
 LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (DEBUG|INFO|WARNING|ERROR): .+")
+
+
+
+class Heard:
+    """The system log by the processes that wrote to it: actions of several tests are under way at a time."""
+
+    def __init__(self) -> None:
+        self.log, self.lock = SystemLog.of_this_node(), threading.Lock()
+        self.lines: dict[int, list[str]] = defaultdict(list)
+
+    def end(self, pid: int) -> str:
+        """Stop listening for one action, and return its lines without date and ident."""
+        with self.lock:
+            for line in self.log.close():
+                found = re.match(r".*? fence_pve\[(\d+)\]: (.*)", line)
+                self.lines[int(found[1]) if found else 0].append(found[2] if found else line)
+            return "\n".join(self.lines.pop(pid, []))
+
+
+HEARD = Heard()
 
 
 @dataclass(frozen=True)
@@ -117,14 +140,14 @@ class Running:
 
     def end(self, within: float = 60) -> Outcome:
         """Wait for the end, and hold what was written against the secrets.  Raises TimeoutExpired, the agent killed."""
-        limit, log = time.monotonic() + within, SystemLog.of_this_node()
+        limit = time.monotonic() + within
         try:
             while True:
                 try:
                     stdout, stderr = self.process.communicate(timeout=0.05)
                     break
                 except subprocess.TimeoutExpired:
-                    log.collect()
+                    HEARD.log.collect()
                     if time.monotonic() > limit:
                         raise
             seconds = time.monotonic() - self.began
@@ -134,11 +157,11 @@ class Running:
             for stream in (self.process.stdout, self.process.stderr):
                 if stream:
                     stream.close()
-            lines = log.close()
+            lines = HEARD.end(self.process.pid)
         debug, mode = "", None
         if self.debug_file and self.debug_file.exists():
             debug, mode = self.debug_file.read_text(), stat.S_IMODE(self.debug_file.stat().st_mode)
-        outcome = Outcome(self.process.returncode, stdout, stderr, "\n".join(lines), debug, mode, seconds)
+        outcome = Outcome(self.process.returncode, stdout, stderr, lines, debug, mode, seconds)
         self.agent.judge(outcome)
         return outcome
 
@@ -177,12 +200,12 @@ class Agent:
             # start_agent writes "name=value"; a text of any form rides behind the last of them.
             name = next(iter(lines))
             lines[name] = f"{lines[name]}\n{text}"
-        SystemLog.of_this_node().open()
+        HEARD.log.open()
         began = time.monotonic()
         try:
             process = start_agent(OURS, lines, words=words, environment=environment)
         except BaseException:
-            SystemLog.of_this_node().close()
+            HEARD.log.close()
             raise
         return Running(self, process, debug_file, began, given)
 
@@ -255,10 +278,64 @@ def fast(speed: float = SPEED) -> Callable[[], float]:
     return lambda: began + (time.time() - began) * speed
 
 
+def two_nodes() -> World:
+    """Return pve1 with guest 121 (rhel1) and pve2 with 222 (rhel2); with the QDevice's vote either is quorate alone."""
+    return small_cluster(fast())
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What a test does with an agent and a world of its own."""
+
+    name: str
+    play: Callable[[Agent], object]
+    world: Callable[[], World] = two_nodes
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Scenes(list[Scene]):
+    """The scenes of a module: functions of an agent, made a scene by the decorator `on` with the world that it plays in."""
+
+    def on(self, world: Callable[[], World] = two_nodes) -> Callable[[Callable[[Agent], None]], Callable[[Agent], None]]:
+        def decorated(play: Callable[[Agent], None]) -> Callable[[Agent], None]:
+            self.append(Scene(play.__name__.replace("_", " "), play, world))
+            return play
+
+        return decorated
+
+
+Stage = Callable[[Scene], None]
+
+
+@pytest.fixture(scope="module")
+def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """Play the scenes of a module's selected tests side by side: nearly all of their time is waiting.
+
+    Called with a scene, it waits for its end and raises what the scene raised.
+    """
+
+    def play(scene: Scene, directory: Path) -> None:
+        with serving(directory, scene.world()) as agent:
+            scene.play(agent)
+
+    selected = [item for item in request.session.items if isinstance(item, pytest.Function) and item.module is request.module]
+    wanted = [value for item in selected if hasattr(item, "callspec") for value in item.callspec.params.values() if isinstance(value, Scene)]
+    pool = ThreadPoolExecutor(SIDE_BY_SIDE)
+    try:
+        played = {id(scene): pool.submit(play, scene, tmp_path_factory.mktemp("scene")) for scene in wanted}
+        yield lambda scene: played[id(scene)].result()
+    finally:
+        for future in played.values():
+            future.cancel()
+        pool.shutdown()
+
+
 @pytest.fixture
 def agent(tmp_path: Path) -> Iterator[Agent]:
-    """The agent and two quorate nodes, pve1 with guest 121 (rhel1) and pve2 with 222 (rhel2)."""
-    with serving(tmp_path, small_cluster(fast())) as ready:
+    """The agent and two nodes, for a test that plays alone."""
+    with serving(tmp_path, two_nodes()) as ready:
         yield ready
 
 
