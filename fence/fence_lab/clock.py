@@ -53,6 +53,28 @@ class Deadline:
         self.clock.sleep(seconds)
 
 
+class Patience:
+    """How long failures in a row are borne: a while, and never a second time one that took that long itself."""
+
+    def __init__(self, clock: Clock, seconds: float) -> None:
+        self.clock, self.seconds = clock, seconds
+        self._since: float | None = None
+
+    @property
+    def worn(self) -> bool:
+        """Whether the last try failed."""
+        return self._since is not None
+
+    def renew(self) -> None:
+        self._since = None
+
+    def ends(self, began: float) -> bool:
+        """Note a failure of something that began then, and tell whether it is to be the last."""
+        now = self.clock.now()
+        self._since = began if self._since is None else self._since
+        return now - self._since + (now - began) >= self.seconds
+
+
 def process_age() -> float:
     """Return how many seconds ago this process began: the interpreter's start counts for who waits for it (proc_pid_stat(5))."""
     try:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from fence_lab.clock import Deadline
+from fence_lab.clock import Deadline, Patience
 from fence_lab.errors import FenceError, Misconfigured
 from fence_lab.proxmox import Credentials, Endpoint, Garbled, LoginRefused, Refused, rows
 from fence_lab.transport import CONNECT_SECONDS, READ_SECONDS, Address, Lost, Transport, TransportError
@@ -20,6 +20,10 @@ from fence_lab.transport import CONNECT_SECONDS, READ_SECONDS, Address, Lost, Tr
 GUESTS = ("qemu", "lxc")
 # Both bounds, and a little for what is done around them.
 ROUND_SECONDS = CONNECT_SECONDS + READ_SECONDS + 0.5
+
+# How long a hypervisor may fail to answer before it is given up: the cluster may have another way to fence.
+PATIENCE = 5.0
+PAUSE = 0.5
 
 T = TypeVar("T")
 
@@ -89,9 +93,7 @@ class Cluster:
         """Log in everywhere, side by side.  Raises LoginRefused or TransportError when no endpoint accepts."""
         if self.who.token:
             return
-        found, failed = self._everywhere(Endpoint.login, self.endpoints)
-        if not found:
-            raise self._worst(failed)
+        self.patiently(lambda: self._somewhere(Endpoint.login, self.endpoints))
 
     def close(self) -> None:
         for endpoint in self.endpoints:
@@ -102,12 +104,22 @@ class Cluster:
 
         Raises Misconfigured when the endpoints do not belong to one cluster: a guest with this number may be another one there.
         """
-        found, failed = self._everywhere(self._view, self.alive())
-        if not found:
-            raise self._worst(failed)
-        views = list(found.values())
+        views = self._somewhere(self._view, self.alive())
         self._refuse_a_mix(views)
         return views
+
+    def patiently(self, step: Callable[[], T]) -> T:
+        """Try something again that fails for want of an answer, for PATIENCE seconds."""
+        clock, patience = self.deadline.clock, Patience(self.deadline.clock, PATIENCE)
+        while True:
+            began = clock.now()
+            try:
+                return step()
+            except TransportError as error:
+                if patience.ends(began) or self.deadline.left() <= PAUSE:
+                    raise
+                self.log.debug("once more: %s", error)
+            clock.sleep(PAUSE)
 
     def judged(self, views: Sequence[View]) -> list[View]:
         """Ask for the quorum of each view; the most trustworthy is first."""
@@ -140,18 +152,23 @@ class Cluster:
         return list(dict.fromkeys(ways))
 
     def get_at(self, guest: Guest, view: View, tail: str) -> Any:
-        """Ask the node of a guest: directly, else through the other endpoints and at its own address at once.
+        """Ask the node of a guest: directly, else through the other endpoints and at its own address.
 
         Raises the TransportError of the most direct way when none answers.
         """
         path = f"{guest.path}{tail}" if tail.startswith("/") else f"/nodes/{guest.node}/{tail}"
-        way, *others = self.routes(guest.node, view.endpoint)
-        try:
-            return way.get(path)
-        except TransportError as error:
-            failure = error
-        if way.node != guest.node:
-            others += self._direct(guest.node, view)
+        ways = self.routes(guest.node, view.endpoint)
+        direct, failure = ways[0].node == guest.node, None
+        if direct or view.nodes.get(guest.node) != "offline":
+            way, began = ways.pop(0), self.deadline.clock.now()
+            try:
+                return way.get(path)
+            except TransportError as error:
+                failure = error
+            # A node that is silent when asked by one is so when asked by others, and there is no time to see that for each.
+            if self.deadline.clock.now() - began >= CONNECT_SECONDS:
+                ways = []
+        others = ways if direct else [*ways, *self._direct(guest.node, view)]
         outcomes = self._at_once(lambda other: other.get(path), others)
         for other, outcome in outcomes.items():
             if not isinstance(outcome, FenceError):
@@ -161,7 +178,7 @@ class Cluster:
         for outcome in outcomes.values():
             if isinstance(outcome, Refused):
                 raise outcome
-        raise failure
+        raise failure or self._worst({other: outcome for other, outcome in outcomes.items() if isinstance(outcome, FenceError)})
 
     def post_at(self, guest: Guest, view: View, tail: str, params: Mapping[str, str]) -> Any:
         """Order something at the node of a guest, once.  Another way is tried only when nothing was sent on the one before."""
@@ -230,6 +247,13 @@ class Cluster:
     def _at_once(self, call: Callable[[Endpoint], T], endpoints: Iterable[Endpoint]) -> dict[Endpoint, T | FenceError]:
         calls = {endpoint: functools.partial(call, endpoint) for endpoint in endpoints}
         return self.transport.side_by_side(calls, self.deadline.within(ROUND_SECONDS)) if calls else {}
+
+    def _somewhere(self, call: Callable[[Endpoint], T], endpoints: Iterable[Endpoint]) -> list[T]:
+        """Ask all endpoints and return what those said that answered.  Raises what the failures were when none did."""
+        found, failed = self._everywhere(call, endpoints)
+        if not found:
+            raise self._worst(failed)
+        return list(found.values())
 
     def _everywhere(
         self, call: Callable[[Endpoint], T], endpoints: Iterable[Endpoint]

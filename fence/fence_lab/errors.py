@@ -11,5 +11,9 @@ class Misconfigured(FenceError):
     """An option that is missing, malformed or contradicts another: nothing was tried, and trying again will not help."""
 
 
+class Away(FenceError):
+    """What has to answer does not: trying the same again in this action would only take the time of another way to fence."""
+
+
 class OutOfTime(FenceError):
     """The time limit of the action came before its end."""

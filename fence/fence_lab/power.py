@@ -14,15 +14,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from fence_lab.clock import Deadline
-from fence_lab.cluster import Cluster, Guest, View
-from fence_lab.errors import FenceError, Misconfigured, OutOfTime
+from fence_lab.clock import Deadline, Patience
+from fence_lab.cluster import PATIENCE, PAUSE, Cluster, Guest, View
+from fence_lab.errors import Away, FenceError, Misconfigured, OutOfTime
 from fence_lab.proxmox import Garbled, Refused
 from fence_lab.transport import TransportError
 
-PAUSE = 0.5
-# How long a hypervisor may fail to answer before it is given up: the cluster may have another way to fence.
-PATIENCE = 5.0
 # QEMU has this long to end by itself before it gets SIGTERM, and SIGKILL 10 s later (qemu-server QemuServer.pm `_do_vm_stop`).
 STOP_SECONDS = 5
 # HA's manager and its local parts each look at their queues every 10 s.
@@ -86,14 +83,6 @@ class Identity:
 
 
 @dataclass
-class Trouble:
-    """Failures in a row, and since when."""
-
-    since: float | None = None
-    last: FenceError | None = None
-
-
-@dataclass
 class GuestPower:
     """The power switch of a guest.  Every method raises FenceError with the reason when it cannot do or prove what it is asked."""
 
@@ -101,7 +90,6 @@ class GuestPower:
     identity: Identity
     deadline: Deadline
     log: logging.Logger
-    _trouble: Trouble = field(default_factory=Trouble)
     _place: Place | None = None
     _refused: set[str] = field(default_factory=set)
     _pending: tuple[str, str] | None = None
@@ -176,8 +164,12 @@ class GuestPower:
 
         return self._until("known", step)
 
+    def seen(self) -> tuple[Place, Look]:
+        """Return where the guest is, and a fresh look at it there, after some trying if need be."""
+        return self._until("known", self.look)
+
     def look(self) -> tuple[Place, Look]:
-        """Return where the guest is, and a fresh look at it there."""
+        """As `seen`, in one try."""
         place = self._place = self._place or self.find()
         try:
             look = self._ask(place)
@@ -211,48 +203,40 @@ class GuestPower:
 
         Gives up at the deadline, or when nothing but failures has come for PATIENCE seconds.
         """
-        clock = self.deadline.clock
+        clock, patience = self.deadline.clock, Patience(self.deadline.clock, PATIENCE)
         done: T | str = ""
+        where = f"plug {self.identity.plug}"
         while True:
             began = clock.now()
             try:
                 done = step()
-                self._trouble = Trouble()
+                patience.renew()
             except OutOfTime as error:
-                raise OutOfTime(f"{error}: {done}" if done else str(error)) from None
+                done = f"{error}; {done}" if done else str(error)
             except (TransportError, Unproven) as error:
-                self._note(error, began)
+                self.log.debug("%s", error)
+                if patience.ends(began):
+                    raise self._given_up(error) from None
                 done = str(error)
             if not isinstance(done, str):
                 return done
+            if self._place:
+                where = f"{self._place.guest} on {self._place.guest.node}"
             if self.deadline.left() <= PAUSE:
-                where = f" on {self._place.guest.node}" if self._place else ""
-                raise OutOfTime(f"{self._named()}{where} is not {what} after {self.deadline.spent():.0f} s: {done}")
+                raise OutOfTime(f"{where} is not {what} after {self.deadline.spent():.0f} s: {done}")
+            if patience.worn:
+                self._forget()
             clock.sleep(PAUSE)
 
-    def _note(self, error: FenceError, began: float) -> None:
-        """Remember a failure of a step that began then.  Raises when failures have gone on for too long."""
-        self.log.debug("%s", error)
-        since = began if self._trouble.since is None else self._trouble.since
-        self._trouble = Trouble(since, error)
-        place = self._place
-        self._forget()
-        # A failure that took long is not tried a second time.
-        now = self.deadline.clock.now()
-        if now - since + (now - began) < PATIENCE:
-            return
-        if isinstance(error, TransportError) and place:
-            guest = place.guest
-            state = place.view.nodes.get(guest.node, "unknown")
-            offline = " and offline in its cluster" if state == "offline" else ""
-            raise FenceError(f"hypervisor {guest.node} is unreachable{offline}; state of {guest} unknown: {error}")
-        raise error
+    def _given_up(self, error: FenceError) -> FenceError:
+        if not isinstance(error, TransportError) or not self._place:
+            return error
+        guest, view = self._place.guest, self._place.view
+        offline = " and offline in its cluster" if view.nodes.get(guest.node) == "offline" else ""
+        return Away(f"hypervisor {guest.node} is unreachable{offline}; state of {guest} unknown: {error}")
 
     def _forget(self) -> None:
         self._place = None
-
-    def _named(self) -> str:
-        return str(self._place.guest) if self._place else f"plug {self.identity.plug}"
 
     def _unsettled(self, place: Place) -> str | None:
         """Return why a guest that has just been called stopped is not off yet; None when it is.  Raises Unproven."""
@@ -270,7 +254,27 @@ class GuestPower:
             again = Place(replace(again.guest, ha=True), self.cluster.judged(again.views))
         if doubt := again.doubt():
             raise Unproven(doubt)
+        self._see_that_none_is_left(again)
         return None
+
+    def _see_that_none_is_left(self, place: Place) -> None:
+        """Stop what a part of the cluster that is cut off, but reachable, still runs of the guest.  Raises Unproven if it had to."""
+        for view in place.views:
+            guest = view.of(place.guest.vmid)
+            if not guest or guest.node == place.guest.node:
+                continue
+            other = Place(guest, [view])
+            try:
+                look = self._ask(other)
+                if look.running:
+                    said = self._order(other, look, "stop")
+                    raise Unproven(f"{guest} runs on {guest.node} as well, which is cut off from its cluster; it was told to stop: {said}")
+            except TransportError as error:
+                # The quorate part's word on the owner holds, as for a node that nobody reaches.
+                self.log.debug("%s", error)
+            except Refused as error:
+                if not error.says("does not exist"):
+                    raise Unproven(f"{guest} runs on {guest.node} as well, which is cut off from its cluster: {error}") from None
 
     def _stop(self, place: Place, look: Look) -> str:
         if look.ha:

@@ -91,23 +91,23 @@ class FencePve(FenceAgent):
 
     def cycle(self, plug: str) -> None:
         guest = self.guest(plug)
-        if guest.find().guest.kind == "lxc":  # A container has no reset.
+        if guest.seen()[0].guest.kind == "lxc":  # A container has no reset.
             guest.off()
             guest.on()
         else:
             guest.cycle()
 
     def outlets(self) -> Iterable[Outlet]:
-        views = self.cluster.views()
+        views = self.cluster.patiently(self.cluster.views)
         powers = {"running": Power.ON, "stopped": Power.OFF}
         guests = [guest for _, guest in sorted(views[0].guests.items()) if guest.kind == self.given.text("vmtype")]
         return [Outlet(str(guest.vmid), guest.name, powers.get(guest.power)) for guest in guests if not guest.template]
 
     def monitor(self) -> None:
         """Prove the whole way that fencing takes, but for the fencing: login, guest, its node, its state, the right to stop it."""
-        self.cluster.views()
+        self.cluster.patiently(self.cluster.views)
         for plug in self.plugs:
-            place, look = self.guest(plug).look()
+            place, look = self.guest(plug).seen()
             self._check_rights(place)
             guest = place.guest
             if look.ha or guest.ha:

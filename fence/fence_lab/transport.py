@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from fence_lab.errors import FenceError
+from fence_lab.errors import Away, FenceError
 
 CONNECT_SECONDS = 3.0
 READ_SECONDS = 5.0
@@ -33,7 +33,7 @@ class Reply:
     body: bytes
 
 
-class TransportError(FenceError):
+class TransportError(Away):
     """No usable HTTP answer."""
 
 
