@@ -30,6 +30,8 @@ class Trust:
             self.context = anyone()
         else:
             self.context = by_authority(ca_file)
+        # Python 3.10 and 3.11 let OpenSSL 3 take a cut connection for one that TLS has ended.
+        self.context.options &= ~getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 1 << 7)
         self.ca_file = ca_file
 
     def greet(self, plain: socket.socket, address: Address, seconds: float) -> tuple[ssl.SSLSocket, str]:
@@ -130,7 +132,7 @@ def last_day(certificate: bytes) -> str:
         return ""
     if tag == 0x17:  # UTCTime has two digits for the year (RFC 5280, 4.1.2.5.1).
         text = ("19" if text >= "50" else "20") + text
-    return f"{text[:4]}-{text[4:6]}-{text[6:8]}"
+    return f"{text[:4]}-{text[4:6]}-{text[6:8]}" if re.match(r"\d{8}", text) else ""
 
 
 def presented(family: int, place: Place, address: Address, by: float) -> bytes:
@@ -149,7 +151,7 @@ def presented(family: int, place: Place, address: Address, by: float) -> bytes:
 def no_tls(error: Exception) -> str:
     if isinstance(error, ssl.SSLError) and error.reason in NOT_TLS:
         return "what answers on this port does not speak TLS: check the address and the port"
-    if isinstance(error, (ssl.SSLEOFError, ConnectionError)):
+    if isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError, ConnectionError)) or "eof" in reason(error):
         return "the connection was closed during the TLS handshake"
     return f"the TLS handshake failed: {reason(error)}"
 

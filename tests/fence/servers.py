@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import hashlib
+import logging
 import socket
 import ssl
 import struct
@@ -14,14 +15,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
+from typing import Any, final
 
+import pytest
 import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from fence_lab.https import HttpsTransport
+from fence_lab.transport import Address, Reply
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 YEAR = datetime.timedelta(days=365)
+LOG = logging.getLogger("tests.fence.https")
 TODAY = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)
 
 
@@ -85,6 +93,7 @@ class Peer:
 Manners = Callable[[Peer], None]
 
 
+@final
 @dataclass
 class Server:
     """Serves each connection in a thread by `manners`; without a context, what it speaks is not TLS."""
@@ -217,27 +226,31 @@ class BlackHole:
 class Authority:
     """An authority as a Proxmox VE cluster makes it: without keyUsage.  trustme makes the others."""
 
-    def __init__(self) -> None:
+    def __init__(self, begin: datetime.datetime = TODAY - YEAR, until: datetime.datetime = TODAY + 10 * YEAR) -> None:
         self.key = ec.generate_private_key(ec.SECP256R1())
         self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Proxmox Virtual Environment")])
         self.certificate = (
-            self._builder(self.name, self.key, TODAY + 10 * YEAR)
+            self._builder(self.name, self.key, begin, until)
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
             .sign(self.key, hashes.SHA256())
         )
 
-    def _builder(self, name: x509.Name, key: ec.EllipticCurvePrivateKey, until: datetime.datetime) -> x509.CertificateBuilder:
+    def _builder(
+        self, name: x509.Name, key: ec.EllipticCurvePrivateKey, begin: datetime.datetime, until: datetime.datetime
+    ) -> x509.CertificateBuilder:
         builder = x509.CertificateBuilder().subject_name(name).issuer_name(self.name).public_key(key.public_key())
-        return builder.serial_number(x509.random_serial_number()).not_valid_before(TODAY - YEAR).not_valid_after(until)
+        return builder.serial_number(x509.random_serial_number()).not_valid_before(begin).not_valid_after(until)
 
     def save(self, path: Path) -> str:
         path.write_bytes(self.certificate.public_bytes(serialization.Encoding.PEM))
         return str(path)
 
-    def context(self, folder: Path, host: str, until: datetime.datetime = TODAY + YEAR) -> ssl.SSLContext:
+    def context(
+        self, folder: Path, host: str, begin: datetime.datetime = TODAY - YEAR, until: datetime.datetime = TODAY + YEAR
+    ) -> ssl.SSLContext:
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
-        builder = self._builder(name, key, until).add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
+        builder = self._builder(name, key, begin, until).add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
         file = folder / f"{host}.pem"
         file.write_bytes(
             key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
@@ -257,3 +270,42 @@ def context_of(leaf: trustme.LeafCert) -> ssl.SSLContext:
 def fingerprint_of(leaf: trustme.LeafCert) -> str:
     der = ssl.PEM_cert_to_DER_cert(leaf.cert_chain_pems[0].bytes().decode())
     return ":".join(f"{byte:02X}" for byte in hashlib.sha256(der).digest())
+
+
+class Place:
+    """An authority, a certificate for loopback, and the ways to connect."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.authority = trustme.CA()
+        self.ca_file = str(folder / "ca.pem")
+        self.authority.cert_pem.write_to_path(self.ca_file)
+        self.leaf = self.authority.issue_cert("127.0.0.1", "::1", "localhost", "pve1.example.org")
+        self.context = context_of(self.leaf)
+        self.fingerprint = fingerprint_of(self.leaf)
+
+    def serve(self, manners: Manners, host: str = "127.0.0.1") -> Server:
+        return Server(manners, self.context, host)
+
+    def transport(self, **options: Any) -> HttpsTransport:
+        return HttpsTransport(**{"ca_file": self.ca_file, "log": LOG, **options})
+
+
+def ask(transport: HttpsTransport, server: Server, method: str = "GET", host: str = "", **options: Any) -> Reply:
+    connection = transport.connection(Address(host or server.host, server.port))
+    try:
+        return connection.request(method, "/api2/json/version", **options)
+    finally:
+        connection.close()
+
+
+def resolving(monkeypatch: pytest.MonkeyPatch, *addresses: tuple[str, int]) -> None:
+    """Let every host name have these addresses, each with a port of its own."""
+    original = socket.getaddrinfo
+
+    def getaddrinfo(host: str, port: int, *, type: int, flags: int = 0) -> list[Any]:
+        if flags & socket.AI_NUMERICHOST:
+            return original(host, port, type=type, flags=flags)
+        return [row for host, port in addresses for row in original(host, port, type=type)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
