@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import quote, unquote
 
-# pve-access-control src/PVE/AccessControl.pm:49-50: a ticket lives two hours; clocks may differ by five minutes.
+# pve-access-control src/PVE/AccessControl.pm:58-59: a ticket lives two hours; clocks may differ by five minutes.
 TICKET_SECONDS, GRACE_SECONDS = 7200, 300
 
 # A sufficient part of the role Administrator.
@@ -25,7 +25,7 @@ EVERYTHING = (
     "VM.PowerMgmt", "VM.Snapshot",
 )  # fmt: skip
 
-# pve-access-control src/PVE/RPCEnvironment.pm:181-189: which privileges the login's `cap` shows under which heading.
+# pve-access-control src/PVE/RPCEnvironment.pm:184-192: which privileges the login's `cap` shows under which heading.
 CAPABILITIES = {
     "vms": r"VM\.|Permissions\.Modify", "access": r"(User|Group)\.|Permissions\.Modify", "storage": r"Datastore\.|Permissions\.Modify",
     "nodes": r"Sys\.|Permissions\.Modify", "sdn": r"SDN\.|Permissions\.Modify", "dc": r"Sys\.Audit|Sys\.Modify|SDN\.",
@@ -86,7 +86,7 @@ class Access:
     # Privileges.
 
     def permissions(self, authid: str, path: str) -> Privileges:
-        """Return the privileges that hold on a path (RPCEnvironment.pm:149-184; tokens: 98-108, 164-173)."""
+        """Return the privileges that hold on a path (RPCEnvironment.pm:136-176; tokens: 99-108)."""
         user, token = split_token(authid)
         if authid == "root@pam":
             return dict.fromkeys(EVERYTHING, 1)
@@ -122,12 +122,12 @@ class Access:
         return privilege in self.permissions(authid, path)
 
     def all_permissions(self, authid: str) -> dict[str, Privileges]:
-        """Return the tree of one's own privileges (RPCEnvironment.pm:236-281): paths without any are left out."""
+        """Return the tree of one's own privileges (RPCEnvironment.pm:241-289): paths without any are left out."""
         paths = {"/", "/access", "/access/groups", "/nodes", "/pool", "/sdn", "/storage", "/vms", *self.acl}
         return {path: found for path in sorted(paths) if (found := self.permissions(authid, path))}
 
     def capabilities(self, authid: str) -> dict[str, dict[str, int]]:
-        """Return the `cap` of a login (RPCEnvironment.pm:177-234)."""
+        """Return the `cap` of a login (RPCEnvironment.pm:178-239)."""
         found: dict[str, dict[str, int]] = {heading: {} for heading in CAPABILITIES}
         for path in ["/", "/nodes", "/access/groups", "/vms", "/storage", "/sdn", "/mapping", *self.acl]:
             heading = path.split("/")[1] or "dc"
@@ -150,7 +150,7 @@ class Access:
     def login(self, userid: str, password: str, wall: float) -> tuple[str, bool]:
         """Return a ticket, and whether it waits for a second factor.
 
-        A valid ticket serves as password, so that it can be renewed (pve-access-control src/PVE/API2/AccessControl.pm:140-182).
+        A valid ticket serves as password, so that it can be renewed (pve-access-control src/PVE/API2/AccessControl.pm:138-181).
         Raises BadLogin.
         """
         user = self.check_enabled(userid)
@@ -166,7 +166,7 @@ class Access:
         return self.ticket(userid, wall), False
 
     def ticket(self, data: str, wall: float, bound_to: str = "") -> str:
-        """Return "PVE:data:time::signature" (pve-common src/PVE/Ticket.pm:50-68)."""
+        """Return "PVE:data:time::signature" (pve-common src/PVE/Ticket.pm:53-72)."""
         plain = f"PVE:{quote(data, safe='@!.-_{}')}:{int(wall):08X}"
         return f"{plain}::{self._sign(plain, bound_to)}"
 
@@ -185,7 +185,7 @@ class Access:
         return unquote(fields[1])
 
     def csrf_token(self, userid: str, wall: float) -> str:
-        """Return "time:digest" (pve-common src/PVE/Ticket.pm:18-26)."""
+        """Return "time:digest" (pve-common src/PVE/Ticket.pm:19-27)."""
         stamp = f"{int(wall):08X}"
         return f"{stamp}:{self._sign(f'csrf {stamp}:{userid}').rstrip('=')}"
 

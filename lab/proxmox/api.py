@@ -18,9 +18,9 @@ from .nodes import ANSWERS, BLACK_HOLE, NO_ROUTE, REFUSING, Node
 from .schema import Parameter, faults
 from .world import World
 
-# pve-http-server src/PVE/APIServer/AnyEvent.pm:1040 and 1617: whatever is not authorised is answered late.
+# pve-http-server src/PVE/APIServer/AnyEvent.pm:1038 and 1618: whatever is not authorised is answered late.
 UNAUTHORISED_SECONDS = 3.0
-# AnyEvent.pm:821: how long a node waits for another.
+# AnyEvent.pm:835: how long a node waits for another.
 PROXY_SECONDS = 30.0
 # What a proxied call becomes that does not reach the other node: AnyEvent::HTTP's code and reason, and the seconds that it takes.
 # The kernel gives up on a neighbour that does not answer ARP after 3 s.
@@ -93,7 +93,7 @@ class Api:
             if found is not None:
                 break
         else:
-            # pve-manager PVE/HTTPServer.pm:145-156; 434-452 of pve-common src/PVE/RESTHandler.pm
+            # pve-manager PVE/HTTPServer.pm:148-158; pve-common src/PVE/RESTHandler.pm:434-454
             return self._error(Raised(f"Method '{request.method} {request.path}' not implemented", 501))
         try:
             return self._dispatch(node, request, method, found, caller)
@@ -101,7 +101,7 @@ class Api:
             return self._error(error)
 
     def _authenticate(self, node: Node, request: Request) -> Caller | None:
-        """Find out who asks: cookie, cookie in the Authorization header, token (AnyEvent.pm:1574-1595, HTTPServer.pm:50-137)."""
+        """Find out who asks: cookie, cookie in the Authorization header, token (AnyEvent.pm:1574-1595, HTTPServer.pm:54-141)."""
         authorization = request.headers.get("authorization", "")
         ticket = _credential(request.headers.get("cookie", ""), "PVEAuthCookie") or _credential(authorization, "PVEAuthCookie")
         token = "" if ticket else _credential(authorization, "PVEAPIToken")
@@ -123,7 +123,7 @@ class Api:
         return Caller(user, by_token=False)
 
     def _dispatch(self, node: Node, request: Request, method: Method, in_path: dict[str, str], caller: Caller | None) -> Response:
-        """Check and answer in the order of HTTPServer.pm:158-227: all but the parameters before the call is proxied."""
+        """Check and answer in the order of HTTPServer.pm:157-234: all but the parameters before the call is proxied."""
         params = dict(in_path)
         for name, value in sorted(request.params.items()):
             if name == "_dc":
@@ -137,7 +137,7 @@ class Api:
         if method.privilege:
             path = re.sub(r"\{(\w+)\}", lambda name: params[name[1]], method.path)
             if not self.world.access.may(user, path, method.privilege):
-                # pve-access-control src/PVE/RPCEnvironment.pm:283-298
+                # pve-access-control src/PVE/RPCEnvironment.pm:291-305
                 raise forbidden(f"{path}, {method.privilege}")
         if method.proxied and params["node"] != node.name:
             return self._proxy(node, params["node"], request)

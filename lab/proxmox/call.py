@@ -24,7 +24,7 @@ class Raised(Exception):
 
 
 def wrong(parameter: str, text: str) -> Raised:
-    """Return the error of a faulty parameter (pve-common src/PVE/Exception.pm:77-96)."""
+    """Return the error of a faulty parameter (pve-common src/PVE/Exception.pm:78-97)."""
     return Raised("Parameter verification failed.\n", 400, {parameter: text})
 
 

@@ -55,6 +55,8 @@ class Run:
     # What QEMU says of itself: running, inmigrate (waits for a migration's data), postmigrate (has given its data away).
     qmp: str = "running"
     vmid: int = 0
+    # Whether the node knows of it: its pid file is there.
+    known: bool = True
 
     def lived_at(self, moment: float) -> bool:
         return self.began <= moment and (self.ended is None or moment < self.ended)
@@ -87,7 +89,7 @@ class Guest:
     """A guest.  `config` is what the quorate part of the cluster knows; a node without quorum may know less (Node.frozen).
 
     Faults, settable at any time: `lock`; `dies_at` (QUIT, SIGTERM, SIGKILL, NEVER); `stop_lies` (the task says OK and the process
-    lives); `silent` (QEMU's monitor does not answer); `start_fails` (text of the error).
+    lives); `silent` (QEMU's monitor does not answer); `start_fails` (text of the error); `storage_holds` False (see power.qmstop).
     """
 
     vmid: int
@@ -99,6 +101,7 @@ class Guest:
     stop_lies: bool = False
     dies_at: str = QUIT
     silent: bool = False
+    storage_holds: bool = True
     start_fails: str = ""
     runs: list[Run] = field(default_factory=list)
     resets: list[Reset] = field(default_factory=list)
@@ -154,8 +157,8 @@ class Guest:
             del self.flocks[node]
 
     def run_on(self, node: str) -> Run | None:
-        """Return the guest's living process on a node."""
-        return next((run for run in self.runs if run.node == node and run.ended is None), None)
+        """Return the guest's living process that a node knows of."""
+        return next((run for run in self.runs if run.node == node and run.ended is None and run.known), None)
 
     def living(self) -> list[Run]:
         return [run for run in self.runs if run.ended is None]

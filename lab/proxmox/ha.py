@@ -25,7 +25,7 @@ FENCE_SECONDS = 60.0
 LOCK_SECONDS = 120.0
 # src/watchdog-mux.c:50 and 54: the clients' bound and the device's.
 WATCHDOG_SECONDS = 60.0
-# src/PVE/HA/Manager.pm:539-543: locks that recovery takes away.
+# src/PVE/HA/Manager.pm:539-549: locks that recovery takes away.
 REMOVABLE_LOCKS = ("backup", "mounted", "migrate", "clone", "rollback", "snapshot", "snapshot-delete", "suspending", "suspended")
 
 ON, OFF = ("started",), ("stopped", "disabled")
@@ -75,7 +75,7 @@ class Ha:
                     self._decide(guest, members)
 
     def _decide(self, guest: Guest, members: frozenset[str]) -> None:
-        """Make the next state (src/PVE/HA/Manager.pm:1198-1640)."""
+        """Make the next state (src/PVE/HA/Manager.pm:1199-1661)."""
         state, requested = guest.config.ha_state, guest.config.ha
         if guest.node not in members and state != "error":
             self._lose(guest, members)
@@ -89,7 +89,7 @@ class Ha:
                 guest.change(ha_state="started")
         elif state == "started":
             if guest.vmid in self._stops:
-                # The requested state becomes "stopped" for good (Manager.pm:1424-1440).
+                # The requested state becomes "stopped" for good (Manager.pm:1422-1440).
                 self._stops.discard(guest.vmid)
                 guest.change(ha="stopped", ha_state="request_stop")
             elif requested in OFF:
@@ -98,7 +98,7 @@ class Ha:
             guest.change(ha_state="stopped")
 
     def _lose(self, guest: Guest, members: frozenset[str]) -> None:
-        """Fence, then recover on another node (Manager.pm:1596-1663, 500-560)."""
+        """Fence, then recover on another node (Manager.pm:1375-1379, 1607-1661, 526-555)."""
         gone = self.world.time - self.world.lost.get(guest.node, self.world.time)
         if guest.config.ha_state != "fence":
             if gone >= FENCE_SECONDS:
@@ -121,7 +121,7 @@ class Ha:
                     self._execute(guest, node)
 
     def _execute(self, guest: Guest, node: Node) -> None:
-        """Do what the state asks (src/PVE/HA/LRM.pm:943-990), in a task of root's."""
+        """Do what the state asks (src/PVE/HA/LRM.pm:908-990), in a task of root's."""
         working = self._working.get(guest.vmid)
         if working is not None and working.running:
             return

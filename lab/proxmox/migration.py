@@ -87,7 +87,7 @@ def offline(world: World, guest: Guest, source: Node, target: Node, task: Task, 
         config = loaded(world, guest, source)
         refuse_locked(config, skiplock=False)
         if guest.run_on(source.name) is not None and config.kind != "lxc":
-            # qemu-server src/PVE/QemuMigrate.pm:190-200
+            # qemu-server src/PVE/QemuMigrate.pm:215
             raise Died("can't migrate running VM without --online")
         yield from offline_steps(world, guest, source, target, seconds)
 

@@ -16,7 +16,7 @@ from .world import World
 
 
 def only_root(call: Call, *names: str) -> None:
-    """Refuse parameters that only root@pam itself may set, not a token of its (qemu-server src/PVE/API2/Qemu.pm:3722-3733)."""
+    """Refuse parameters that only root@pam itself may set, not a token of its (qemu-server src/PVE/API2/Qemu.pm:3734-3743)."""
     for name in names:
         if call.params.get(name, "0") != "0" and call.user != "root@pam":
             raise wrong(name, "Only root may use this option.")
@@ -38,7 +38,7 @@ def ha_decides(config: Config | None) -> bool:
 
 
 def stop_qemu(call: Call) -> Data:
-    """Stop a machine (qemu-server src/PVE/API2/Qemu.pm:3712-3801).  That the node has no such guest is found by the task."""
+    """Stop a machine (qemu-server src/PVE/API2/Qemu.pm:3682-3801).  That the node has no such guest is found by the task."""
     only_root(call, "skiplock", "keepActive", "migratedfrom")
     guest, config = subject(call)
     if ha_decides(config):
@@ -66,7 +66,7 @@ def abort_shutdowns(call: Call, guest: Guest) -> None:
 
 
 def start_qemu(call: Call) -> Data:
-    """Start a machine (qemu-server src/PVE/API2/Qemu.pm:3567-3679): without quorum refused at once, all else found by the task."""
+    """Start a machine (qemu-server src/PVE/API2/Qemu.pm:3494-3679): without quorum refused at once, all else found by the task."""
     only_root(call, "skiplock")
     need_quorum(call)
     guest, config = subject(call)
@@ -83,7 +83,7 @@ def need_quorum(call: Call) -> None:
 
 
 def reset_qemu(call: Call) -> Data:
-    """Reset a machine (qemu-server src/PVE/API2/Qemu.pm:3826-3852).  HA is not asked; a machine that is off is refused at once."""
+    """Reset a machine (qemu-server src/PVE/API2/Qemu.pm:3804-3853).  HA is not asked; a machine that is off is refused at once."""
     only_root(call, "skiplock")
     guest, config = subject(call)
     vmid = call.params["vmid"]
@@ -97,7 +97,7 @@ def reset_qemu(call: Call) -> Data:
 
 
 def shutdown_qemu(call: Call) -> Data:
-    """Ask a machine to shut down (qemu-server src/PVE/API2/Qemu.pm:3903-3975)."""
+    """Ask a machine to shut down (qemu-server src/PVE/API2/Qemu.pm:3857-3975)."""
     only_root(call, "skiplock", "keepActive")
     guest, config = subject(call)
     if ha_decides(config):
@@ -107,7 +107,7 @@ def shutdown_qemu(call: Call) -> Data:
 
 
 def stop_lxc(call: Call) -> Data:
-    """Stop a container (pve-container src/PVE/API2/LXC/Status.pm:237-309): one that is not running is refused at once."""
+    """Stop a container (pve-container src/PVE/API2/LXC/Status.pm:220-313): one that is not running is refused at once."""
     only_root(call, "skiplock")
     guest, config = subject(call)
     if guest is None or guest.run_on(call.node.name) is None:
@@ -127,7 +127,7 @@ def stop_lxc(call: Call) -> Data:
 
 
 def start_lxc(call: Call) -> Data:
-    """Start a container (pve-container src/PVE/API2/LXC/Status.pm:140-213): a running one is refused before the quorum is looked at."""
+    """Start a container (pve-container src/PVE/API2/LXC/Status.pm:120-216): a running one is refused before the quorum is looked at."""
     only_root(call, "skiplock")
     guest, config = subject(call)
     if guest is not None and guest.run_on(call.node.name):

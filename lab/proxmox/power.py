@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # pve-guest-common src/PVE/AbstractConfig.pm:327-331: how long a worker waits for the guest's lock file.
 FLOCK_SECONDS = 10.0
-# qemu-server src/PVE/QemuServer.pm:6281 and 6311: seconds from quit to SIGTERM, and from there to SIGKILL.
+# qemu-server src/PVE/QemuServer.pm:6282 and 6315: seconds from quit to SIGTERM, and from there to SIGKILL.
 QUIT_SECONDS, TERM_SECONDS = 60.0, 10.0
 # qemu-server src/PVE/QMPClient.pm:168: after this an unanswered command has failed.
 MONITOR_SECONDS = 5.0
@@ -79,7 +79,13 @@ def gone_within(run: Run, seconds: float) -> Steps:
 
 
 def qmstop(world: World, guest: Guest, node: Node, task: Task, skiplock: bool = False, timeout: float | None = None) -> Steps:
-    """Stop a virtual machine (qemu-server src/PVE/QemuServer.pm:6251-6373): quit, SIGTERM, SIGKILL, OK without another look."""
+    """Stop a virtual machine (qemu-server src/PVE/QemuServer.pm:6251-6373): quit, SIGTERM, SIGKILL, OK without another look.
+
+    After SIGKILL comes the cleanup, whether the process is gone or not (6195-6231).  It deactivates the disks first
+    (pve-storage src/PVE/Storage.pm:1415-1438); LVM refuses that while the process holds them (Storage/LVMPlugin.pm:1047-1058), and the
+    cleanup ends there.  Most other storages have nothing to deactivate (Storage/Plugin.pm:2062): the pid file is removed, and from then
+    on the node says "stopped" of a process that lives, in uninterruptible sleep.  No client of the API can tell.
+    """
 
     def stop() -> Steps:
         config = world.config(node, guest.vmid)
@@ -112,6 +118,7 @@ def qmstop(world: World, guest: Guest, node: Node, task: Task, skiplock: bool = 
         if guest.dies_at != NEVER:
             world.end(run)
         yield 1.0
+        run.known = guest.storage_holds
 
     return with_flock(guest, node, task, stop())
 
@@ -129,6 +136,10 @@ def qmstart(world: World, guest: Guest, node: Node, task: Task, skiplock: bool =
         refuse_locked(config, skiplock, "suspended")
         if running:
             raise Died(f"VM {guest.vmid} already running")
+        if any(run.node == node.name for run in guest.living()):
+            # A process that the node has forgotten still is in its systemd scope (QemuServer.pm:5760).
+            yield 20.0
+            raise Died("timeout waiting on systemd")
         if guest.start_fails:
             yield guest.start_seconds
             raise Died(guest.start_fails)
@@ -159,7 +170,7 @@ def qmreset(world: World, guest: Guest, node: Node, task: Task, skiplock: bool =
 
 
 def shutdown(world: World, guest: Guest, node: Node, task: Task, seconds: float = QUIT_SECONDS) -> Steps:
-    """Ask the guest to shut down and wait; the lock file is held all the while (QemuServer.pm:6266-6298)."""
+    """Ask the guest to shut down and wait; the lock file is held all the while (qemu-server src/PVE/QemuServer.pm:6268-6306)."""
 
     def ask() -> Steps:
         refuse_locked(loaded(world, guest, node), skiplock=False)
@@ -195,7 +206,7 @@ def vzstop(world: World, guest: Guest, node: Node, task: Task, skiplock: bool = 
 
 
 def vzstart(world: World, guest: Guest, node: Node, task: Task, skiplock: bool = False) -> Steps:
-    """Start a container (pve-container src/PVE/API2/LXC/Status.pm:178-210)."""
+    """Start a container (pve-container src/PVE/API2/LXC/Status.pm:181-211)."""
 
     def start() -> Steps:
         config = loaded(world, guest, node)
@@ -204,6 +215,10 @@ def vzstart(world: World, guest: Guest, node: Node, task: Task, skiplock: bool =
         refuse_locked(config, skiplock, "mounted")
         if guest.run_on(node.name):
             raise Died(f"CT {guest.vmid} already running")
+        if any(run.node == node.name for run in guest.living()):
+            # A process that the node has forgotten still is in its systemd scope (QemuServer.pm:5760).
+            yield 20.0
+            raise Died("timeout waiting on systemd")
         if guest.start_fails:
             yield guest.start_seconds
             raise Died(guest.start_fails)
@@ -217,7 +232,7 @@ def vzstart(world: World, guest: Guest, node: Node, task: Task, skiplock: bool =
 
 
 def hastop(world: World, guest: Guest, node: Node, task: Task) -> Steps:
-    """Hand a stop to HA: OK as soon as it is queued (qemu-server src/PVE/API2/Qemu.pm:3748-3759)."""
+    """Hand a stop to HA: OK as soon as it is queued (qemu-server src/PVE/API2/Qemu.pm:3750-3768)."""
     task.log.append(f"Requesting HA stop for {guest.sid[:2].upper()} {guest.vmid}")
     yield 0.6
     if not node.quorate:
@@ -227,7 +242,7 @@ def hastop(world: World, guest: Guest, node: Node, task: Task) -> Steps:
 
 
 def hastart(world: World, guest: Guest, node: Node, task: Task) -> Steps:
-    """Set the requested state to started (qemu-server src/PVE/API2/Qemu.pm:3633-3646)."""
+    """Set the requested state to started (qemu-server src/PVE/API2/Qemu.pm:3629-3642)."""
     task.log.append(f"Requesting HA start for {guest.sid[:2].upper()} {guest.vmid}")
     yield 0.6
     if not node.quorate:

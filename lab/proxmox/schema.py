@@ -44,7 +44,7 @@ SECONDS = Parameter("integer", minimum=0)
 
 
 def faults(schema: Schema, values: Mapping[str, str]) -> dict[str, str]:
-    """Return the faults by parameter (JSONSchema.pm:1310-1385, 1559-1690)."""
+    """Return the faults by parameter (JSONSchema.pm:1297-1387, 1507-1692)."""
     found = {}
     for name, parameter in schema.items():
         if name in values:

@@ -32,7 +32,7 @@ class Task:
 
     @property
     def upid(self) -> str:
-        """Return its name (pve-common src/PVE/UPID.pm:20-32)."""
+        """Return its name (pve-common src/PVE/UPID.pm:18-30)."""
         return f"UPID:{self.node}:{self.pid:08X}:{self.pstart:08X}:{self.starttime:08X}:{self.type}:{self.id}:{self.user}:"
 
     @property
@@ -40,13 +40,13 @@ class Task:
         return self.exitstatus is None
 
     def end(self, exitstatus: str, last_line: str = "") -> None:
-        """End with what the last line of the log tells (UPID.pm:73-89)."""
+        """End with what the last line of the log tells (UPID.pm:70-85)."""
         self.exitstatus = exitstatus
         if last_line:
             self.log.append(last_line)
 
     def kill(self, exitstatus: str = "unexpected status") -> None:
-        """End it where it stands.  A worker that is killed writes no last line, which reads as "unexpected status" (UPID.pm:87)."""
+        """End it where it stands.  A worker that is killed writes no last line, which reads as "unexpected status" (UPID.pm:83)."""
         steps, self.steps = self.steps, None
         if self.running:
             self.end(exitstatus)
@@ -54,7 +54,7 @@ class Task:
             steps.close()
 
     def work(self, steps: Steps) -> Steps:
-        """Do the steps and tell how they ended (pve-common src/PVE/RESTEnvironment.pm:484-512)."""
+        """Do the steps and tell how they ended (pve-common src/PVE/RESTEnvironment.pm:640-670)."""
         try:
             yield from steps
         except Died as death:
@@ -65,7 +65,7 @@ class Task:
 
 
 def is_upid(text: str) -> bool:
-    """Tell whether the server can read it as a task's name (UPID.pm:34-62)."""
+    """Tell whether the server can read it as a task's name (UPID.pm:32-58)."""
     pattern = (r"UPID:[a-zA-Z0-9]([a-zA-Z0-9\-]*[a-zA-Z0-9])?:[0-9A-Fa-f]{8}:[0-9A-Fa-f]{8,9}:[0-9A-Fa-f]{8}"
                r":[^:\s/]+:[^:\s/]*:[^:\s/]+:")  # fmt: skip
     return re.fullmatch(pattern, text) is not None

@@ -27,7 +27,7 @@ def version(call: Call) -> Data:
 
 
 def node_row(call: Call, node: Node, audit: bool) -> dict[str, Data]:
-    """Return a node's row: without Sys.Audit it lacks the numbers only (pve-manager PVE/API2Tools.pm:38-88)."""
+    """Return a node's row: without Sys.Audit it lacks the numbers only (pve-manager PVE/API2Tools.pm:38-79)."""
     row: dict[str, Data] = {"id": f"node/{node.name}", "node": node.name, "type": "node", "status": "unknown"}
     online = node.name in call.node.members
     if call.world.time - call.node.heard.get(node.name, -1e9) <= RRD_SECONDS:
@@ -44,7 +44,7 @@ def node_row(call: Call, node: Node, audit: bool) -> dict[str, Data]:
 
 
 def nodes(call: Call) -> Data:
-    """List the nodes; anybody sees all of them (pve-manager PVE/API2/Nodes.pm:2968-2995)."""
+    """List the nodes; anybody sees all of them (pve-manager PVE/API2/Nodes.pm:2972-2996)."""
     return [
         {**node_row(call, node, call.may(f"/nodes/{node.name}", "Sys.Audit")), "ssl_fingerprint": node.fingerprint}
         for node in call.world.nodes.values()
@@ -52,7 +52,7 @@ def nodes(call: Call) -> Data:
 
 
 def guest_row(call: Call, vmid: int, config: Config) -> dict[str, Data]:
-    """Return a guest's row: its owner from the cluster file system, the rest as last told (API2Tools.pm:90-131)."""
+    """Return a guest's row: its owner from the cluster file system, the rest as last told (API2Tools.pm:81-119)."""
     row: dict[str, Data] = {"id": f"{config.kind}/{vmid}", "vmid": vmid, "node": config.node, "type": config.kind, "status": "unknown"}
     sample = call.node.samples.get(vmid)
     if sample is not None and call.world.time - sample.told <= RRD_SECONDS:
@@ -65,12 +65,12 @@ def guest_row(call: Call, vmid: int, config: Config) -> dict[str, Data]:
     if config.lock:
         row["lock"] = config.lock
     if config.ha:
-        row["hastate"] = config.ha_state
+        row["hastate"] = "ignored" if config.ha == "ignored" else config.ha_state
     return row
 
 
 def resources(call: Call) -> Data:
-    """List guests with VM.Audit, and every node whoever asks (pve-manager PVE/API2/Cluster.pm:509-740)."""
+    """List guests with VM.Audit, and every node whoever asks (pve-manager PVE/API2/Cluster.pm:509-727)."""
     kind = call.params.get("type")
     rows: list[Data] = []
     if kind in {None, "vm"}:
@@ -79,14 +79,14 @@ def resources(call: Call) -> Data:
     if kind in {None, "node"}:
         rows += [node_row(call, node, call.may(f"/nodes/{node.name}", "Sys.Audit")) for node in call.world.nodes.values()]
     if kind is None and call.may("/sdn/zones/localnetwork", "SDN.Audit"):
-        # Cluster.pm:689-705, rows of a type that the parameter does not even know
+        # See 689-702 there: rows of a type that the parameter does not even know
         rows += [{"id": f"network/{name}/zone/localnetwork", "type": "network", "network-type": "zone", "network": "localnetwork",
                   "node": name, "status": "ok"} for name in call.world.nodes]  # fmt: skip
     return rows
 
 
 def cluster_status(call: Call) -> Data:
-    """Tell of members and quorum (pve-manager PVE/API2/Cluster.pm:935-1010)."""
+    """Tell of members and quorum (pve-manager PVE/API2/Cluster.pm:934-1009)."""
     world, here = call.world, call.node
     if world.single:
         return [{"type": "node", "id": f"node/{here.name}", "name": here.name, "ip": here.address, "local": 1, "nodeid": 0,
@@ -99,7 +99,7 @@ def cluster_status(call: Call) -> Data:
 
 
 def ha_status(call: Call) -> Data:
-    """Tell of quorum and services (pve-ha-manager src/PVE/API2/HA/Status.pm:145-330)."""
+    """Tell of quorum and services (pve-ha-manager src/PVE/API2/HA/Status.pm:66-330)."""
     quorate = call.node.quorate
     rows: list[Data] = [{"id": "quorum", "type": "quorum", "node": call.node.name, "quorate": int(quorate),
                          "status": "OK" if quorate else f"No quorum on node '{call.node.name}'!"}]  # fmt: skip
@@ -116,12 +116,12 @@ def ha_status(call: Call) -> Data:
 
 
 def no_login(call: Call) -> Data:
-    """Answer the dummy (pve-access-control src/PVE/API2/AccessControl.pm:184-196)."""
+    """Answer the dummy (pve-access-control src/PVE/API2/AccessControl.pm:183-194)."""
     return None
 
 
 def login(call: Call) -> Data:
-    """Make a ticket (pve-access-control src/PVE/API2/AccessControl.pm:269-325)."""
+    """Make a ticket (pve-access-control src/PVE/API2/AccessControl.pm:196-325)."""
     userid = call.params["username"]
     if "realm" in call.params:
         userid += "@" + call.params["realm"]
@@ -195,7 +195,7 @@ def _qmp_status(guest: Guest, run: Run | None) -> str:
 
 
 def status_of(kind: str) -> Callable[[Call], Data]:
-    """Return the current status (qemu-server src/PVE/API2/Qemu.pm:3462-3486, pve-container src/PVE/API2/LXC/Status.pm:96-109)."""
+    """Return the current status (qemu-server src/PVE/API2/Qemu.pm:3426-3491, pve-container src/PVE/API2/LXC/Status.pm:77-117)."""
 
     def answer(call: Call) -> Data:
         config = loaded(call, kind)
@@ -278,7 +278,7 @@ def task_status(call: Call) -> Data:
 
 
 def task_log(call: Call) -> Data:
-    """Return a task's log (pve-manager PVE/API2/Tasks.pm:394-452, pve-common src/PVE/Tools.pm dump_logfile)."""
+    """Return a task's log (pve-manager PVE/API2/Tasks.pm:335-449, pve-common src/PVE/Tools.pm:751-826)."""
     task = task_of(call)
     lines = task.log or ["no content"]
     start, limit = int(call.params.get("start", "0")), int(call.params.get("limit", "50"))
@@ -286,7 +286,7 @@ def task_log(call: Call) -> Data:
 
 
 def task_list(call: Call) -> Data:
-    """List the node's tasks that are the caller's, newest first (pve-manager PVE/API2/Tasks.pm:150-255)."""
+    """List the node's tasks that are the caller's, newest first (pve-manager PVE/API2/Tasks.pm:40-259)."""
     all_ = call.may(f"/nodes/{call.node.name}", "Sys.Audit")
     rows: list[dict[str, Data]] = []
     for task in call.world.tasks.values():
@@ -297,6 +297,6 @@ def task_list(call: Call) -> Data:
 
 
 def node_status(call: Call) -> Data:
-    """Tell of the node itself (pve-manager PVE/API2/Nodes.pm:status)."""
+    """Tell of the node itself (pve-manager PVE/API2/Nodes.pm:353)."""
     return {"uptime": int(call.world.time - call.node.booted) + 86400, "pveversion": f"pve-manager/{call.world.version}/0badc0de0badc0de",
             "loadavg": ["0.10", "0.12", "0.09"], "memory": {"total": 64 << 30, "used": 2 << 30, "free": 62 << 30}}  # fmt: skip

@@ -5,7 +5,7 @@ random choice decides (the phase of HA's rounds) comes from the seed.
 
 Facts are cited as repository file:line, at these commits of github.com/proxmox:
 pve-manager 14a22df3 (9.2.11), qemu-server e6352be6 (9.2.6), pve-http-server 5c9e4ea, pve-access-control 5ccd07d, pve-ha-manager b71218f,
-pve-cluster 7091d92, pve-container 94f5585, pve-common f665029, pve-guest-common 4a8f6cb.
+pve-cluster 7091d92, pve-container 94f5585, pve-common f665029, pve-guest-common 4a8f6cb, pve-storage 0c56bad.
 """
 
 from __future__ import annotations

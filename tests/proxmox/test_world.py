@@ -66,6 +66,14 @@ def test_a_stop_that_lies() -> None:
     assert lab.status(121)["status"] == "running"
 
 
+def test_a_process_that_survives_sigkill_with_its_disks_in_files_is_forgotten_by_its_node() -> None:
+    lab = as_root()
+    lab.world.guests[121].dies_at, lab.world.guests[121].storage_holds = NEVER, False
+    assert ended(lab, lab.power(121, "stop", timeout="5"))[0] == "OK"
+    assert lab.status(121)["status"] == "stopped" and alive(lab) == ["pve1"]
+    assert ended(lab, lab.power(121, "start"))[0] == "timeout waiting on systemd"
+
+
 def test_nothing_has_happened_yet_when_a_request_is_answered() -> None:
     lab = logged_in()
     upid = lab.power(121, "stop", timeout="0")
