@@ -77,6 +77,7 @@ class Access:
     def __init__(self, seed: int) -> None:
         self.users: dict[str, User] = {}
         self.acl: dict[str, dict[str, Grant]] = {}
+        self.pools: dict[str, frozenset[int]] = {}
         self._key = hashlib.sha256(f"authkey {seed}".encode()).digest()
 
     def grant(self, path: str, who: str, *privileges: str, propagate: bool = True) -> None:
@@ -106,6 +107,7 @@ class Access:
     def _granted(self, who: str, path: str) -> Privileges:
         """Walk down to the path: what is nearer to it replaces what came from above (AccessControl.pm:1817-1888)."""
         found: dict[str, int] = {}
+        denied = False
         at = "/"
         steps = ["/"]
         for part in path.split("/"):
@@ -116,6 +118,12 @@ class Access:
             grant = self.acl.get(step, {}).get(who)
             if grant and (grant.propagate or step == path):
                 found = dict.fromkeys(sorted(grant.privileges), int(grant.propagate))
+                denied = not grant.privileges
+        if path.startswith("/vms/") and not denied:
+            # What a pool gives its guests comes on top, and is never marked as holding below (RPCEnvironment.pm:34-81).
+            for pool in sorted(self.pools):
+                if path[5:] in map(str, self.pools[pool]):
+                    found = {**dict.fromkeys(self._granted(who, f"/pool/{pool}"), 0), **found}
         return found
 
     def may(self, authid: str, path: str, privilege: str) -> bool:
@@ -124,13 +132,15 @@ class Access:
     def all_permissions(self, authid: str) -> dict[str, Privileges]:
         """Return the tree of one's own privileges (RPCEnvironment.pm:241-289): paths without any are left out."""
         paths = {"/", "/access", "/access/groups", "/nodes", "/pool", "/sdn", "/storage", "/vms", *self.acl}
+        paths |= {f"/vms/{vmid}" for vmids in self.pools.values() for vmid in vmids}
         return {path: found for path in sorted(paths) if (found := self.permissions(authid, path))}
 
     def capabilities(self, authid: str) -> dict[str, dict[str, int]]:
         """Return the `cap` of a login (RPCEnvironment.pm:178-239)."""
         found: dict[str, dict[str, int]] = {heading: {} for heading in CAPABILITIES}
         for path in ["/", "/nodes", "/access/groups", "/vms", "/storage", "/sdn", "/mapping", *self.acl]:
-            heading = path.split("/")[1] or "dc"
+            # A grant on a pool shows as one on guests.
+            heading = {"": "dc", "pool": "vms"}.get(path.split("/")[1], path.split("/")[1])
             if heading in found:
                 names = [name for name in self.permissions(authid, path) if re.match(CAPABILITIES[heading], name)]
                 found[heading].update(dict.fromkeys(names, 1))

@@ -118,6 +118,10 @@ class Guest:
     def node(self) -> str:
         return self.config.node
 
+    @node.setter
+    def node(self, node: str) -> None:
+        self.change(node=node)
+
     @property
     def name(self) -> str:
         return self.config.name

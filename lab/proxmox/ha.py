@@ -79,6 +79,9 @@ class Ha:
         state, requested = guest.config.ha_state, guest.config.ha
         if guest.node not in members and state != "error":
             self._lose(guest, members)
+        elif state == "fence":
+            # The node came back before its guests were recovered: they are, on itself (Manager.pm:1632-1646).
+            self._recover(guest, guest.node)
         elif state == "request_stop":
             succeeded = self._stopped.pop(guest.vmid, None)
             if succeeded is not None:
@@ -105,11 +108,11 @@ class Ha:
                 guest.change(ha_state="fence")
         elif gone >= self.recovery_seconds:
             fewest = min(sorted(members), key=lambda name: sum(other.node == name for other in self.world.guests.values()))
-            guest.change(
-                node=fewest,
-                ha_state="started" if guest.config.ha in ON else "request_stop",
-                lock="" if guest.lock in REMOVABLE_LOCKS else guest.lock,
-            )
+            self._recover(guest, fewest)
+
+    def _recover(self, guest: Guest, node: str) -> None:
+        state = "started" if guest.config.ha in ON else "request_stop"
+        guest.change(node=node, ha_state=state, lock="" if guest.lock in REMOVABLE_LOCKS else guest.lock)
 
     # The local managers.
 

@@ -29,6 +29,7 @@ def live(world: World, guest: Guest, source: Node, target: Node, task: Task, sec
     """
 
     def migrate() -> Steps:
+        refuse_inquorate(source)
         refuse_locked(loaded(world, guest, source), skiplock=False)
         outgoing = guest.run_on(source.name)
         if outgoing is None:
@@ -72,6 +73,12 @@ def live(world: World, guest: Guest, source: Node, target: Node, task: Task, sec
     return with_flock(guest, source, task, migrate())
 
 
+def refuse_inquorate(source: Node) -> None:
+    """Refuse without quorum (qemu-server src/PVE/API2/Qemu.pm:5569)."""
+    if not source.quorate:
+        raise Died("cluster not ready - no quorum?")
+
+
 def _both_live(outgoing: Run, incoming: Run, seconds: float) -> Steps:
     waited = 0.0
     while waited < seconds and outgoing.ended is None and incoming.ended is None:
@@ -84,6 +91,7 @@ def offline(world: World, guest: Guest, source: Node, target: Node, task: Task, 
     """Migrate a stopped guest: nothing but its configuration moves, the disks being on shared storage."""
 
     def migrate() -> Steps:
+        refuse_inquorate(source)
         config = loaded(world, guest, source)
         refuse_locked(config, skiplock=False)
         if guest.run_on(source.name) is not None and config.kind != "lxc":

@@ -34,7 +34,7 @@ def node_row(call: Call, node: Node, audit: bool) -> dict[str, Data]:
         if online:
             row["status"] = "online"
             if audit:
-                row |= {"uptime": int(call.world.time - node.booted) + 86400, "cpu": 0.01, "mem": 2 << 30, "disk": 5 << 30}
+                row |= {"uptime": int(call.world.time - node.booted), "cpu": 0.01, "mem": 2 << 30, "disk": 5 << 30}
         row["level"] = ""
         if audit:
             row |= {"maxcpu": 8, "maxmem": 64 << 30, "maxdisk": 100 << 30}
@@ -298,5 +298,5 @@ def task_list(call: Call) -> Data:
 
 def node_status(call: Call) -> Data:
     """Tell of the node itself (pve-manager PVE/API2/Nodes.pm:353)."""
-    return {"uptime": int(call.world.time - call.node.booted) + 86400, "pveversion": f"pve-manager/{call.world.version}/0badc0de0badc0de",
+    return {"uptime": int(call.world.time - call.node.booted), "pveversion": f"pve-manager/{call.world.version}/0badc0de0badc0de",
             "loadavg": ["0.10", "0.12", "0.09"], "memory": {"total": 64 << 30, "used": 2 << 30, "free": 62 << 30}}  # fmt: skip

@@ -96,7 +96,7 @@ class World:
     # Making it.
 
     def add_node(self, name: str, address: str = "127.0.0.11", votes: int = 1) -> Node:
-        node = Node(name, address, len(self.nodes) + 1, votes, changed=self._node_changed, booted=self.time)
+        node = Node(name, address, len(self.nodes) + 1, votes, changed=self._node_changed, booted=self.time - 86400)
         self.nodes[name] = node
         self.ha.add_node(node)
         self._recount()
@@ -119,6 +119,10 @@ class World:
 
     def add_token(self, userid: str, tokenid: str, secret: str, privsep: bool = True) -> None:
         self.access.users[userid].tokens[tokenid] = Token(secret, privsep)
+
+    def add_pool(self, name: str, *vmids: int) -> None:
+        """Make a pool: what is granted on /pool/NAME holds for its guests."""
+        self.access.pools[name] = frozenset(vmids)
 
     def grant(self, path: str, who: str, *privileges: str, propagate: bool = True) -> None:
         self.access.grant(path, who, *privileges, propagate=propagate)
@@ -175,7 +179,7 @@ class World:
         self, node: Node, kind: str, id_: str, user: str, make: Callable[[Task], Steps], ended: Callable[[], None] | None = None,
     ) -> Task:  # fmt: skip
         wall = self.wall(node)
-        task = Task(node.name, next(self._pids), int((self.time - node.booted + 86400) * 100), int(wall), kind, id_, user)
+        task = Task(node.name, next(self._pids), int((self.time - node.booted + 1) * 100), int(wall), kind, id_, user)
         task.steps = task.work(make(task))
         self.tasks[task.upid] = task
 

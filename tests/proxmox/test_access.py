@@ -173,6 +173,26 @@ def test_the_nearest_grant_replaces_those_above(grants: list[tuple[str, bool, tu
     assert set(access.permissions("u@pve", path)) == rights
 
 
+def test_a_pools_guests_have_its_rights_marked_as_not_holding_below() -> None:
+    lab = Lab()
+    lab.world.add_user("u@pve", "x")
+    lab.world.add_pool("cluster", 121, 222)
+    lab.world.grant("/pool/cluster", "u@pve", AUDIT, POWER)
+    lab.world.grant("/vms/222", "u@pve")
+    assert lab.login("u@pve", "x")["cap"]["vms"] == {AUDIT: 1, POWER: 1}
+    # A right may be told as 0: that it is there at all is what counts.
+    assert lab.get("/access/permissions")["/vms/121"] == {AUDIT: 0, POWER: 0}
+    assert lab.get("/access/permissions", path="/vms/222") == {"/vms/222": {}}
+    assert lab.power(121, "stop")
+
+
+def test_a_right_that_does_not_hold_below_is_told_as_0() -> None:
+    lab = Lab()
+    lab.world.grant("/vms/121", "pacemaker@pve", AUDIT, propagate=False)
+    lab.login()
+    assert lab.get("/access/permissions", path="/vms/121") == {"/vms/121": {AUDIT: 0}}
+
+
 def test_root_may_everything_but_its_separated_token_only_what_it_was_given() -> None:
     lab = as_root()
     assert set(lab.get("/access/permissions", path="/vms/999")["/vms/999"]) == set(EVERYTHING)

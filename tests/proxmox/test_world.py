@@ -390,6 +390,15 @@ def test_ha_recovers_the_guests_of_a_dead_node_after_two_minutes() -> None:
     assert first.ended is not None and second.began - first.ended > 110
 
 
+def test_a_node_that_comes_back_before_recovery_starts_its_guests_again() -> None:
+    lab = ha_lab()
+    lab.world.nodes["pve1"].power = "dead"
+    lab.wait(80)
+    lab.world.nodes["pve1"].power = "on"
+    lab.wait(30)
+    assert alive(lab) == ["pve1"] and lab.status(121)["ha"]["state"] == "started"
+
+
 def test_an_isolated_node_runs_its_guest_until_the_watchdog_fires_and_then_says_stopped_while_it_runs_elsewhere() -> None:
     lab = ha_lab()
     lab.world.guests[121].change(lock="backup")
@@ -476,6 +485,14 @@ def test_a_migration_that_fails_leaves_the_guest_where_it_was(fault: str) -> Non
     assert lab.world.guests[121].flocks == {}
     if fault == KILLED:
         assert ended(lab, lab.power(121, "stop"))[0] == "VM is locked (migrate)"
+
+
+def test_without_quorum_nothing_migrates() -> None:
+    lab = as_root()
+    lab.world.nodes["pve1"].isolated = True
+    task = lab.world.migrate(121, "pve2")
+    lab.wait(1)
+    assert task.exitstatus == "cluster not ready - no quorum?" and lab.world.guests[121].lock == ""
 
 
 def test_a_source_that_dies_takes_both_processes_along() -> None:
