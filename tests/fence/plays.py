@@ -11,7 +11,7 @@ from fence_lab.pve import FencePve
 from fence_lab.transport import Transport
 from lab.proxmox import power
 from lab.proxmox.api import Request, Response
-from lab.proxmox.guests import Run
+from lab.proxmox.guests import QUIT, Run
 from lab.proxmox.nodes import ANSWERS, Node
 from lab.proxmox.world import World
 from tests.fence.schedules import CUES, NAME, PASSWORD, ROOT_PASSWORD, TOKEN, TOKEN_NAME, USER, VMID, Cue, Happening, Schedule
@@ -186,11 +186,11 @@ class Play:
         if theme == "offline" and action != "on":
             if self.code != 1:
                 yield f"exit code {self.code}, and hypervisor {self.owner} was away all the time"
-            elif self.owner not in self.stderr:
+            elif self.owner not in self.stderr and schedule.limit > OFFLINE_SECONDS:
                 yield f"the reason does not name {self.owner}"
             if spent > min(OFFLINE_SECONDS, schedule.limit) + MARGIN + 1:
                 yield f"{spent:.2f} s until it said that {self.owner} is away"
-        if theme in EASY and not self.excused():
+        if theme in EASY and not SILENT.intersection(schedule.mishaps.values()) and not self.excused():
             if self.code == 1:
                 yield f"a failure, and nothing was in the way: {self.stderr}"
             allowed = HA_SECONDS if schedule.ha else QUICK_SECONDS
@@ -199,12 +199,23 @@ class Play:
             if spent > allowed + schedule.lock[1] + 10 * (schedule.action == "reboot"):
                 yield f"a success that took {spent:.2f} s"
 
+    def known_runs(self) -> list[Run]:
+        """Return the processes that an agent could know of.
+
+        HA starts a guest elsewhere when its node's watchdog must have fired.  If it has not, Proxmox VE's own promise is broken; only
+        somebody who reaches that node can tell that the guest still runs there.
+        """
+        deaf = bool(self.schedule.storms or self.schedule.mishaps) or any(each.what in ("api", "slow", "daemon") for each in self.schedule.happenings)
+        return [run for run in self.guest.runs
+                if self.world.nodes[run.node].watchdog or (run.node in self.schedule.endpoints and not deaf)]  # fmt: skip
+
     def excused(self) -> bool:
         """Tell whether success cannot be demanded: too little time, too few rights, or the only endpoint is what is away."""
         schedule = self.schedule
         if schedule.limit < 50 and schedule.action != "status":
             return True
-        if schedule.ha and not schedule.audit and schedule.credentials != "root":
+        # HA stops its guests with QEMU's full 60 s before SIGTERM.
+        if schedule.ha and (schedule.dies_at != QUIT or (not schedule.audit and schedule.credentials != "root")):
             return True
         return all(self.world.nodes[name].reach != ANSWERS for name in schedule.endpoints)
 
@@ -225,15 +236,16 @@ class Play:
         yield Line(self.ended, "= the call ends")
 
 
-# Themes in which the call has to succeed.
+# Themes in which the call has to succeed, but for a mishap that is a silence: one of 5 s is taken for the death of whoever was asked.
 EASY = ("calm", "blip", "other away")
+SILENT = {"late", "stalled"}
 
 
 # What a success of each action says of the truth.
 
 
 def off_is_true(play: Play) -> Iterator[str]:
-    if free_moment(play.guest.runs, play.began, play.ended) is None:
+    if free_moment(play.known_runs(), play.began, play.ended) is None:
         yield "LIE: success, and at every moment of the call a process of the guest ran"
 
 

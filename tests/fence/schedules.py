@@ -138,8 +138,8 @@ def migrating(dice: random.Random) -> Change:
         fails = dice.choice(("", "", "", migration.ABORTED, migration.KILLED))
         values = (dice.random() < 0.85, round(dice.choice((0.0, 0.3, 2.0, 8.0)) * (0.5 + dice.random()), 3), fails)
         happenings.append(Happening(moment(dice, -9.0, 20.0), "migrate", values))
-    if dice.random() < 0.4:
-        happenings.append(Happening(moment(dice, -3.0, 12.0), "crash"))
+    if dice.random() < 0.5:
+        happenings.append(Happening(Cue("look", dice.choice((1, 1, 1, 2, 3)), after=False), "crash"))
     return {"happenings": tuple(happenings), "history": 10.0}
 
 
@@ -248,8 +248,8 @@ def schedule(seed: int) -> Schedule:
     settings = surroundings(dice)
     settings.update(THEMES[theme][1](dice))
     made = Schedule(seed, theme, **settings)  # type: ignore[arg-type]  # the names are those of its fields
-    hypervisors = [f"pve{number}" for number in range(1, made.nodes + 1)]
-    if "endpoints" not in THEMES[theme][1](random.Random(seed)):
+    if "endpoints" not in settings:
+        hypervisors = [f"pve{number}" for number in range(1, made.nodes + 1)]
         made = replace(made, endpoints=tuple(dice.sample(hypervisors, dice.randint(1, made.nodes))))
     return made
 
