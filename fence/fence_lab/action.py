@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, TextIO
 from fence_lab import commandline, logs
 from fence_lab.agent import FenceAgent, Power, Watch
 from fence_lab.clock import Clock, Deadline
-from fence_lab.errors import FenceError, Misconfigured
-from fence_lab.options import ACTIONS, TRUE, Given, Options
+from fence_lab.errors import Away, FenceError, Misconfigured
+from fence_lab.options import ACTIONS, OTHER_SECONDS, POWER_SECONDS, TRUE, Given, Options
 
 if TYPE_CHECKING:
     from fence_lab.commandline import Judged
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 OK, FAILED, IS_OFF = 0, 1, 2
 TEXTS = {"meta-data": "metadata", "metadata": "metadata", "manpage": "manpage"}
 POWER, DELAYED, NEED_A_PLUG = ("on", "off", "reboot"), ("off", "reboot"), ("on", "off", "reboot", "status", "validate-all")
-# Below the 60 s and 20 s that Pacemaker grants if nothing else is configured.
-POWER_SECONDS, OTHER_SECONDS = 50.0, 15.0
 
 
 def run(
@@ -123,7 +121,7 @@ class Course:
         if faults:
             raise Misconfigured(faults[0])
         if self.watch:
-            self.watch.until(self.agent.deadline.at, self.log)
+            self.watch.until(self.agent.deadline.at)
         if "debug_file" in self.options and self.agent.given.text("debug_file"):
             logs.to_file(self.log, self.agent.given.text("debug_file"))
         self.resolve()
@@ -252,12 +250,14 @@ class Course:
         return done
 
     def cycled(self, plug: str) -> None:
-        """Cycle a plug, and again if it is refused, 1 + retry_on times."""
+        """Cycle a plug, and again if it is refused, 1 + retry_on times; not if nothing answers."""
         tries = 1 + int(self.agent.given.number("retry_on"))
         while True:
             tries -= 1
             try:
                 self.agent.cycle(plug)
+            except Away:
+                raise
             except FenceError as error:
                 if not tries or self.agent.deadline.left() <= 0:
                     raise

@@ -32,7 +32,7 @@ class Outlet:
 class Watch(Protocol):
     """Who ends a process whose action does not end."""
 
-    def until(self, moment: float, log: logging.Logger) -> None:
+    def until(self, moment: float) -> None:
         """Learn when, on the action's clock, the action has to be over."""
 
     def outcome(self, code: int, line: str) -> None:

@@ -1,7 +1,8 @@
 """Logging: to the system log, to stderr and to the debug file, with every secret taken out at every level.
 
 Nothing here can keep an action from its work: the system log gets datagrams that are dropped when it does not take them, and the
-debug file, which is on a disk that may hang, is written by a thread of its own.
+debug file, which is on a disk that may be slow or full, is written by a thread of its own.  (Should that disk hang for good, the
+action is done, but its process cannot end: the debug file belongs on a local disk, as does the agent itself.)
 """
 
 from __future__ import annotations

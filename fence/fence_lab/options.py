@@ -16,6 +16,8 @@ Value = Union[str, int, bool, None]
 TRUE = ("1", "yes", "on", "true")
 FALSE = ("0", "no", "off", "false")
 ACTIONS = ("on", "off", "reboot", "status", "list", "list-status", "monitor", "metadata", "manpage", "validate-all")
+# Until an action gives up: below the 60 s and 20 s that Pacemaker grants if nothing else is configured.
+POWER_SECONDS, OTHER_SECONDS = 50.0, 15.0
 MOST = 10**9  # Of any number: a timer takes no more, and an age of man is enough to wait.
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NoReturn, TextIO, cast
 from fence_lab import logs
 from fence_lab.clock import Clock, Deadline, process_age
 from fence_lab.errors import FenceError, Misconfigured
+from fence_lab.options import POWER_SECONDS
 
 if TYPE_CHECKING:
     from fence_lab.agent import FenceAgent
@@ -29,7 +30,7 @@ def run(cls: type[FenceAgent]) -> NoReturn:
     began = clock.now() - process_age()
     watch = Watchdog(cls.NAME, clock)
     # Stdin that never ends is read before the limit of the action is known.
-    watch.until(began + 50, None)
+    watch.until(began + POWER_SECONDS)
     stdin, stdout, stderr = stream(0, "r"), stream(1, "w"), stream(2, "w")
     # Not the locale's encoding, but the bytes.
     argv = [os.fsencode(word).decode("utf-8", "surrogateescape") for word in sys.argv[1:]]
@@ -69,7 +70,7 @@ class Watchdog:
         self.line = ""
         self._timer: threading.Timer | None = None
 
-    def until(self, moment: float, log: logging.Logger | None) -> None:
+    def until(self, moment: float) -> None:
         if self._timer:
             self._timer.cancel()
         self._timer = threading.Timer(max(0.0, moment - self.clock.now() + GRACE), self.end)

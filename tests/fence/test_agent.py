@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import logging
 import os
 import signal
 import subprocess
@@ -347,7 +346,7 @@ class Remembering:
         self.moments: list[float] = []
         self.outcomes: list[tuple[int, str]] = []
 
-    def until(self, moment: float, log: logging.Logger) -> None:
+    def until(self, moment: float) -> None:
         self.moments.append(moment - 1000)
 
     def outcome(self, code: int, line: str) -> None:
@@ -545,10 +544,12 @@ def test_help_and_metadata_load_no_network() -> None:
 import io, sys
 from fence_lab.agent import FenceAgent
 from fence_lab.clock import Clock
+from fence_lab.pve import FencePve
 class Plain(FenceAgent):
     NAME, SHORTDESC, LONGDESC, VENDOR_URL = "fence_plain", "Plain", "Plain.", "http://plain.example/"
-for argv in (["-o", "metadata"], ["-h"], ["-V"], ["-o", "manpage"]):
-    assert Plain.run(argv, io.StringIO(), io.StringIO(), io.StringIO(), {}, Clock()) == 0
+for agent in (Plain, FencePve):
+    for argv in (["-o", "metadata"], ["-h"], ["-V"], ["-o", "manpage"], ["-o", "validate-all"]):
+        assert agent.run(argv, io.StringIO(), io.StringIO(), io.StringIO(), {}, Clock()) == (argv[1:] == ["validate-all"])
 print(*{name.split(".")[0] for name in sys.modules})
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True,

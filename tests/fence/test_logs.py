@@ -38,7 +38,7 @@ def forms(secret: str) -> dict[str, str]:
     forms = {"raw": secret, "repr": repr(secret)[1:-1], "exception": repr(KeyError(secret))}
     if len(secret) > 3:
         forms |= {
-            "url": f"https://u:{quote(secret, safe='')}@pve1/", "form": "password=" + quote_plus(secret), "path": quote(secret),
+            "url": f"//u:{quote(secret, safe='')}@pve1/", "form": "password=" + quote_plus(secret), "path": quote(secret),
             "lower": re.sub("%..", lambda found: found.group().lower(), quote(secret, safe="")), "json": json.dumps({"password": secret}),
             "bytes": repr(secret.encode()), "base64": base64.b64encode(secret.encode()).decode(), "hex": secret.encode().hex(),
             **{f"Basic {len(user)}": base64.b64encode(f"{user}:{secret}".encode()).decode() for user in ("r", "ro", "roo", "root@pam")},
@@ -65,7 +65,7 @@ def test_masking_leaves_the_rest() -> None:
 
 
 @settings(deadline=None)
-@given(st.text(min_size=4), st.text(max_size=9), st.text(max_size=9))
+@given(st.text(min_size=4).filter(lambda secret: "*" not in secret), st.text(max_size=9), st.text(max_size=9))
 def test_no_secret_leaves_in_any_handler(secret: str, before: str, after: str) -> None:
     logs.forget()
     logs.hide(secret)
@@ -77,10 +77,7 @@ def test_no_secret_leaves_in_any_handler(secret: str, before: str, after: str) -
     except FenceError:
         log.debug(template + " %s %r", secret, after + secret, exc_info=True)
     logs.closed(log)
-    shown = stderr.getvalue()
-    plain = f"{before} {after} FenceError fence_lab.errors Traceback **** {__file__} " + template
-    if not any(form and form in plain for form in logs.written(secret)):
-        assert secret not in shown.replace("\\", "") or secret in plain
+    assert secret not in stderr.getvalue()
 
 
 def test_a_message_is_one_line_and_a_traceback_is_not() -> None:

@@ -207,7 +207,7 @@ def test_the_manual_page_and_the_cluster_schema_can_be_made(tmp_path: Path) -> N
 @pytest.mark.cluster
 def test_upstreams_check_of_the_delay() -> None:
     """make/agentpycheck.mk: a delay comes before everything that fails, with options that are not this agent's, and 10.00 s are waited."""
-    lines = "delay=10\n login=test\npasswd=test\nipaddr=test\nport=1\nmanaged=1\ndevices=test\nsession_url=http://test\nemail=test@test.test\n"
+    lines = "delay=10\n login=test\npasswd=test\nipaddr=test\nport=1\nmanaged=1\ndevices=test\nsession_url=http://test.test\nemail=test@test.test\n"
     began = time.monotonic()
     done = subprocess.run(["/usr/sbin/fence_pve"], input=f"{lines}ping_targets=localhost", capture_output=True, text=True, timeout=60)
     assert time.monotonic() - began >= 10
