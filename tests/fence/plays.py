@@ -7,6 +7,7 @@ import random
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from fence_lab.clock import Clock
 from fence_lab.pve import FencePve
 from fence_lab.transport import Transport
 from lab.proxmox import power
@@ -26,9 +27,9 @@ QUICK_SECONDS, HA_SECONDS = 20.0, 35.0
 KINDS = {kind: re.compile(pattern) for kind, pattern in CUES.items()}
 
 
-def world_of(schedule: Schedule, clock: SimulatedClock) -> World:
+def world_of(schedule: Schedule, now: Callable[[], float]) -> World:
     """Make the cluster that a schedule begins with."""
-    world = World(clock.world_time, seed=schedule.seed)
+    world = World(now, seed=schedule.seed)
     world.qdevice_votes = int(schedule.qdevice)
     world.token_seconds = schedule.token_seconds
     world.overrule_shutdown = world.error_message = not schedule.old
@@ -64,59 +65,55 @@ def free_moment(runs: Sequence[Run], first: float, last: float) -> float | None:
 
 
 class Play:
-    """A schedule, played against an agent."""
+    """A schedule, played against an agent.  Times are those of `now`."""
 
-    def __init__(self, schedule: Schedule) -> None:
+    def __init__(self, schedule: Schedule, now: Callable[[], float]) -> None:
         self.schedule = schedule
         # A stream of its own: what is drawn on the way must not depend on how many numbers the generator drew.
         self.dice = random.Random(~schedule.seed)
-        self.clock = SimulatedClock()
-        self.world = self.clock.world = world_of(schedule, self.clock)
-        self.network = Network(self.dice, schedule.latency, schedule.mishaps, schedule.storms, self._before, self._after)
-        self.transport = SimulatedTransport(self.world, self.clock, self.network)
+        self.world = world_of(schedule, now)
         self.guest = self.world.guests[VMID]
+        self.network = Network(self.dice, schedule.latency, schedule.mishaps, schedule.storms, self.before, self.after)
+        self.lines: list[Line] = []
         self._seen = dict.fromkeys(KINDS, 0)
         self._cues: dict[Cue, list[Happening]] = {}
         self._secrets = {PASSWORD, ROOT_PASSWORD, TOKEN}
         self.code = -1
         self.stdout = self.stderr = ""
-        self.began = self.ended = self.clock.now()
+        self.began = self.ended = 0.0
         # The owner when the call began: what it has to name when that one is away.
         self.owner = ""
 
-    def run(self, agent: type[FencePve] = FencePve) -> Play:
-        """Run the agent to its end."""
-        schedule, clock = self.schedule, self.clock
-        kind, seconds = schedule.lock
-        for happening in schedule.happenings:
+    def prepare(self) -> None:
+        """Let everything be due that has its time."""
+        for happening in self.schedule.happenings:
             if isinstance(happening.when, Cue):
                 self._cues.setdefault(happening.when, []).append(happening)
             else:
-                self._at(happening.when + schedule.history, happening)
-        clock.spend(schedule.history)
-        clock.reach()
+                self._at(happening.when + self.schedule.history, happening)
+
+    def call(self, agent: type[FencePve], transport: Transport, clock: Clock) -> None:
+        """Run the agent to its end; the history is over."""
+        kind, seconds = self.schedule.lock
         if kind:
             self.guest.locks_for(kind, seconds)
-        self.began = self.network.began = clock.now()
         self.owner = self.guest.node
-        transport = self.transport
+        self.began = self.network.began = clock.now()
 
-        class Simulated(agent):  # type: ignore[misc,valid-type]  # mypy follows no base that is a variable
+        class Played(agent):  # type: ignore[misc,valid-type]  # mypy follows no base that is a variable
             def transport(self) -> Transport:
                 return transport
 
-        stdout, stderr = io.StringIO(), io.StringIO()
-        self.code = Simulated.run([], io.StringIO(schedule.stdin()), stdout, stderr, {"PCMK_service": "pacemaker-fenced"}, clock)
-        clock.reach()
+        stdin, stdout, stderr = io.StringIO(self.schedule.stdin()), io.StringIO(), io.StringIO()
+        self.code = Played.run([], stdin, stdout, stderr, {"PCMK_service": "pacemaker-fenced"}, clock)
         self.ended = clock.now()
         self.stdout, self.stderr = stdout.getvalue(), stderr.getvalue()
-        return self
 
     def _at(self, seconds: float, happening: Happening) -> None:
         self.world.at(max(0.0, seconds), lambda: self._happen(happening))
 
     def _happen(self, happening: Happening) -> None:
-        self.transport.trace.append(Line(self.world.time, "* %s %s", (happening.what, happening.values)))
+        self.lines.append(Line(self.world.time, "* %s %s", (happening.what, happening.values)))
         HAPPENINGS[happening.what](self, *happening.values)
 
     def node(self, which: str) -> Node:
@@ -129,13 +126,13 @@ class Play:
     def later(self, seconds: float, do: Callable[[], None]) -> None:
         self.world.at(seconds, do)
 
-    def _before(self, request: Request) -> None:
+    def before(self, request: Request) -> None:
         kind = next((kind for kind, pattern in KINDS.items() if pattern.search(request.path)), "")
         if kind:
             self._seen[kind] += 1
             self._on_cue(kind, after=False)
 
-    def _after(self, request: Request, response: Response) -> None:
+    def after(self, request: Request, response: Response) -> None:
         kind = next((kind for kind, pattern in KINDS.items() if pattern.search(request.path)), "")
         if kind == "login" and response.status == 200 and response.body:
             self._secrets.update(re.findall(r'"(?:ticket|CSRFPreventionToken)":\s*"([^"]*)"', response.body.decode()))
@@ -205,9 +202,9 @@ class Play:
         HA starts a guest elsewhere when its node's watchdog must have fired.  If it has not, Proxmox VE's own promise is broken; only
         somebody who reaches that node can tell that the guest still runs there.
         """
-        deaf = bool(self.schedule.storms or self.schedule.mishaps) or any(each.what in ("api", "slow", "daemon") for each in self.schedule.happenings)
-        return [run for run in self.guest.runs
-                if self.world.nodes[run.node].watchdog or (run.node in self.schedule.endpoints and not deaf)]  # fmt: skip
+        schedule, nodes = self.schedule, self.world.nodes
+        deaf = any(each.what in {"api", "slow", "daemon"} for each in schedule.happenings) or schedule.storms or schedule.mishaps
+        return [run for run in self.guest.runs if nodes[run.node].watchdog or (run.node in schedule.endpoints and not deaf)]
 
     def excused(self) -> bool:
         """Tell whether success cannot be demanded: too little time, too few rights, or the only endpoint is what is away."""
@@ -221,7 +218,7 @@ class Play:
 
     def trace(self) -> str:
         """Return everything that happened, for somebody who wants to know why."""
-        lines = [*self.transport.trace, *self._history()]
+        lines = [*self.lines, *self._history()]
         lines.sort(key=lambda line: line.at)
         return "\n".join([str(self.schedule), *map(str, lines), f"exit code {self.code}", self.stdout + self.stderr])
 
@@ -234,6 +231,24 @@ class Play:
             yield Line(reset.at, "# process %d is reset on %s", (reset.pid, reset.node))
         yield Line(self.began, "= the call begins")
         yield Line(self.ended, "= the call ends")
+
+
+class Simulation(Play):
+    """A play in virtual time."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        self.clock = SimulatedClock()
+        super().__init__(schedule, self.clock.world_time)
+        self.clock.world = self.world
+        self.transport = SimulatedTransport(self.world, self.clock, self.network, self.lines)
+
+    def run(self, agent: type[FencePve] = FencePve) -> Simulation:
+        self.prepare()
+        self.clock.spend(self.schedule.history)
+        self.clock.reach()
+        self.call(agent, self.transport, self.clock)
+        self.clock.reach()
+        return self
 
 
 # Themes in which the call has to succeed, but for a mishap that is a silence: one of 5 s is taken for the death of whoever was asked.

@@ -205,7 +205,8 @@ def moment(dice: random.Random, first: float, last: float) -> float | Cue:
     if dice.random() < 0.6:
         kind = dice.choice(("list", "look", "look", "look", "order", "task", "task", "login", "quorum"))
         return Cue(kind, dice.choice((1, 1, 1, 2, 2, 3, 4)), dice.random() < 0.5)
-    return round(first + (last - first) * dice.random() ** 1.5, 3)
+    early: float = dice.random() ** 1.5
+    return round(first + (last - first) * early, 3)
 
 
 def seconds(dice: random.Random) -> float:
@@ -254,15 +255,17 @@ def schedule(seed: int) -> Schedule:
     return made
 
 
+HINTS = (("pve_node", "pve1"), ("pve_node", "pve2"), ("pve_node_auto", "1"), ("vmtype", "qemu"), ("vm_name", NAME))
+
+
 def surroundings(dice: random.Random) -> dict[str, object]:
     """Draw what a cluster and an administrator may be like."""
     nodes = dice.choice((2, 2, 3, 4))
     action = dice.choice(("off", "off", "off", "reboot", "reboot", "cycle", "status", "on"))
     ha = dice.random() < 0.25
-    options = {}
-    hint = dice.random()
-    if hint < 0.5:
-        options = [{"pve_node": "pve1"}, {"pve_node": "pve2"}, {"pve_node_auto": "1"}, {"vmtype": "qemu"}, {"vm_name": NAME}][int(hint * 10)]
+    options: dict[str, str] = {}
+    if dice.random() < 0.5:
+        options = dict([dice.choice(HINTS)])
     if dice.random() < 0.1:
         options = {**options, "time_limit": str(dice.choice((5, 20, 100)))}
     if dice.random() < 0.05:

@@ -131,7 +131,7 @@ def mistyped(body: bytes, dice: random.Random) -> bytes:
     holder, key = dice.choice(places)
     # Perl writes a number as a string when it was one before, and 1 and 0 for booleans, so these are no wrong types.
     others: list[object] = [None, [], {}, [None], [[]], {"status": "stopped"}, "nonsense"]
-    if not isinstance(holder[key], bool | int | float):
+    if not isinstance(holder[key], (bool, int, float)):
         others += [True, False, 7, -1.5]
     holder[key] = dice.choice([value for value in others if type(value) is not type(holder[key]) and value != holder[key]])
     return json.dumps(document).encode()
@@ -193,7 +193,8 @@ class SimulatedConnection:
         plain = wire.credentials({name.lower(): value for name, value in (headers or {}).items()})
         request = Request(method, unquote(path[len(API) :]), dict(params or {}), plain)
         mishap = self.network.mishap(self.clock.now())
-        asked = self.transport.note("%s %s %s%s", self.node.name if self.node else self.address, method, request.path, mishap and f" [{mishap}]")
+        where = self.node.name if self.node else self.address
+        asked = self.transport.note("%s %s %s%s", where, method, request.path, mishap and f" [{mishap}]")
         try:
             reply = self._exchange(request, mishap, connect, read)
         except BaseException as error:
@@ -207,7 +208,7 @@ class SimulatedConnection:
         if self._used is None or self.clock.now() - self._used >= IDLE_SECONDS:
             self._connect(mishap, connect)
         node = self.node
-        assert node is not None  # noqa: S101  nobody is connected to nobody
+        assert node is not None
         by = self.clock.now() + read
         self._spend(self.network.travel(), by)
         if mishap == "reset before":
@@ -300,17 +301,16 @@ class SimulatedConnection:
 class SimulatedTransport:
     """The network between the agent and the cluster.  It counts as a fence_lab.transport.Transport."""
 
-    def __init__(self, world: World, clock: SimulatedClock, network: Network) -> None:
-        self.world, self.clock, self.network = world, clock, network
+    def __init__(self, world: World, clock: SimulatedClock, network: Network, lines: list[Line]) -> None:
+        self.world, self.clock, self.network, self.lines = world, clock, network, lines
         self.api = Api(world)
-        self.trace: list[Line] = []
         self.nodes: dict[str, Node] = {}
         for node in world.nodes.values():
             self.nodes[node.name] = self.nodes[node.address] = node
 
     def note(self, what: str, *values: object) -> int:
-        self.trace.append(Line(self.clock.moment, what, values))
-        return len(self.trace)
+        self.lines.append(Line(self.clock.moment, what, values))
+        return len(self.lines)
 
     def connection(self, address: Address) -> SimulatedConnection:
         return SimulatedConnection(self, address)

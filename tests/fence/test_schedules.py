@@ -5,7 +5,9 @@ OCF_LAB_SCHEDULES=20000 plays more of them than usual; OCF_LAB_SEED=4711 plays o
 
 from __future__ import annotations
 
+import json
 import os
+import random
 from collections import Counter
 from dataclasses import replace
 
@@ -17,10 +19,11 @@ from fence_lab.errors import FenceError
 from fence_lab.power import GuestPower, Look, Place
 from fence_lab.pve import FencePve
 from fence_lab.transport import Address, Lost, Unreachable
+from lab.proxmox.api import Api, Request, Response
 from lab.proxmox.guests import Run
 from lab.proxmox.world import small_cluster
 from tests.fence import schedules
-from tests.fence.plays import Play, free_moment
+from tests.fence.plays import HAPPENINGS, Play, Simulation, free_moment
 from tests.fence.schedules import Schedule, schedule
 from tests.fence.simulated import Network, SimulatedClock, SimulatedTransport, mistyped
 
@@ -42,7 +45,7 @@ def test_no_success_is_a_lie(block: int) -> None:
     outcomes = Counter[tuple[str, bool]]()
     wrong, example = [], ""
     for seed in range(first, last):
-        play = Play(schedule(seed)).run()
+        play = Simulation(schedule(seed)).run()
         complaints = play.complaints()
         outcomes[play.schedule.theme, play.code != 1] += 1
         if complaints:
@@ -59,8 +62,8 @@ def test_no_success_is_a_lie(block: int) -> None:
 
 def test_a_seed_finds_again_what_it_found() -> None:
     def played(seed: int) -> list[str]:
-        play = Play(schedule(seed)).run()
-        return [*map(str, play.transport.trace), str(play.code), str(play.guest.runs)]
+        play = Simulation(schedule(seed)).run()
+        return [*map(str, play.lines), str(play.code), str(play.guest.runs)]
 
     assert [played(seed) for seed in range(40)] == [played(seed) for seed in range(40)]
 
@@ -68,8 +71,6 @@ def test_a_seed_finds_again_what_it_found() -> None:
 def test_every_theme_and_every_happening_is_drawn() -> None:
     drawn = [schedule(seed) for seed in range(2000)]
     assert {each.theme for each in drawn} == set(schedules.THEMES)
-    from tests.fence.plays import HAPPENINGS
-
     assert {happening.what for each in drawn for happening in each.happenings} == set(HAPPENINGS)
 
 
@@ -167,7 +168,7 @@ def test_an_agent_that_trusts_what_proves_nothing_is_caught(power: type[GuestPow
     for seed in range(2000):
         if schedule(seed).theme == theme:
             played += 1
-            if any(complaint in each for each in Play(schedule(seed)).run(Wrong).complaints()):
+            if any(complaint in each for each in Simulation(schedule(seed)).run(Wrong).complaints()):
                 return
     pytest.fail(f"not caught by {played} schedules")
 
@@ -193,11 +194,9 @@ def test_a_free_moment_is_found_exactly(spans: list[tuple[float, float | None]],
 
 
 def quiet_network(mishaps: dict[int, str] | None = None) -> SimulatedTransport:
-    import random
-
     clock = SimulatedClock()
     clock.world = small_cluster(clock.world_time)
-    return SimulatedTransport(clock.world, clock, Network(random.Random(1), 0.01, mishaps or {}))
+    return SimulatedTransport(clock.world, clock, Network(random.Random(1), 0.01, mishaps or {}), [])
 
 
 VERSION = "/api2/json/version"
@@ -245,19 +244,22 @@ def test_calls_side_by_side_last_as_long_as_the_longest() -> None:
 
 def test_a_late_request_is_obeyed_when_nobody_waits() -> None:
     transport = quiet_network({1: "late"})
-    seen = []
-    handle = transport.api.handle
-    transport.api.handle = lambda entry, request: seen.append(transport.world.time) or handle(entry, request)  # type: ignore[method-assign, func-returns-value]
+    seen: list[str] = []
+
+    class Watched(Api):
+        def handle(self, entry: str, request: Request) -> Response:
+            seen.append(entry)
+            return super().handle(entry, request)
+
+    transport.api = Watched(transport.world)
     with pytest.raises(Lost):
         transport.connection(Address("pve1", 8006)).request("GET", VERSION)
+    assert not seen
     transport.clock.sleep(10)
-    assert len(seen) == 1
+    assert seen == ["pve1"]
 
 
 def test_a_mistyped_answer_is_json_of_another_form() -> None:
-    import json
-    import random
-
     body = b'{"data":{"status":"stopped","vmid":121,"ha":{"managed":0}}}'
     spoilt = {mistyped(body, random.Random(seed)) for seed in range(200)}
     assert body not in spoilt
