@@ -161,17 +161,20 @@ def output(*command: str, given: str | None = None) -> str:
     return done.stdout
 
 
-def of_stock() -> dict[str, Parameter]:
+def of_stock() -> str:
     # It complains, at its end, of the stdout that it has closed itself.
-    return parameters(subprocess.run([STOCK, "-o", "metadata"], stdin=subprocess.DEVNULL, capture_output=True, text=True).stdout)
+    return subprocess.run([STOCK, "-o", "metadata"], stdin=subprocess.DEVNULL, capture_output=True, text=True).stdout
 
 
 @pytest.mark.cluster
 def test_nothing_of_the_installed_stock_agent_is_missing() -> None:
-    ours, stock = parameters(output("/usr/sbin/fence_pve", "-o", "metadata")), of_stock()
+    xml = output("/usr/sbin/fence_pve", "-o", "metadata")
+    ours, stock = parameters(xml), parameters(of_stock())
     differing = {name: [field for field in Parameter._fields if name not in ours or getattr(ours[name], field) != getattr(parameter, field)]
                  for name, parameter in stock.items()}  # fmt: skip
     assert {name: fields for name, fields in differing.items() if fields} == {}
+    actions = [[node.attrib for node in ET.fromstring(text).iter("action")] for text in (xml, of_stock())]
+    assert actions[0] == actions[1]
 
 
 @pytest.mark.cluster
