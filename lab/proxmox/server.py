@@ -395,7 +395,7 @@ class Standin:
         status, full = (0, b"") if fault and not fault.obeyed else self._result(front, incoming, keep)
         self._hold(front)
         if fault:
-            self._send_faulty(tls, fault, full)
+            full = self._send_faulty(tls, fault, full)
         else:
             # Before it is sent: who has the answer may look at the record.
             with self._books:
@@ -418,7 +418,8 @@ class Standin:
         self._sleep(response.delay)
         return response.status, wire.answer(response.status, response.reason, response.body, incoming=incoming, keep=kept)
 
-    def _send_faulty(self, tls: ssl.SSLSocket, fault: faults.Fault, right: bytes) -> None:
+    def _send_faulty(self, tls: ssl.SSLSocket, fault: faults.Fault, right: bytes) -> bytes:
+        """Send what the fault makes of the right answer, and return it."""
         full = right if fault.answer is None else fault.answer
         if fault.ending:
             full = full[: full.find(b"\r\n\r\n") + 4 if fault.after is None else fault.after]
@@ -433,8 +434,9 @@ class Standin:
             tls.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_RESET)
         if fault.ending == faults.STALLED:
             self._stall(tls)
-        if fault.ending or fault.answer is not None:
+        if fault.ending:
             raise Closing
+        return full
 
     def _stall(self, connection: socket.socket) -> None:
         """Say nothing until the client leaves."""

@@ -71,7 +71,8 @@ class Incoming:
         """Return body and query merged, the query last (923-947).  Raises Refused for a body that is no JSON object."""
         found: dict[str, str] = {}
         if self.method in ("POST", "PUT"):
-            found.update(json_params(self.body) if self.content_type() == "application/json" else form_params(self.body.decode()))
+            form = self.content_type() != "application/json"
+            found.update(form_params(self.body.decode(errors="replace")) if form else json_params(self.body))
         found.update(form_params(urlsplit(self.target).query))
         found.pop("_dc", None)  # 978: it only keeps browsers from caching
         return found
@@ -100,6 +101,10 @@ def read_request(stream: BinaryIO) -> Incoming:
     if not parts:
         raise Refused(400, "bad request")
     method, target, major, minor = parts.groups()
+    try:
+        urlsplit(target)
+    except ValueError:
+        raise Refused(400, "invalid url") from None
     if major != "1":
         raise Refused(506, f"http protocol version {major}.{minor} not supported")
     incoming = Incoming(method, target, f"HTTP/{major}.{minor}")
@@ -132,7 +137,8 @@ def read_headers(stream: BinaryIO, incoming: Incoming) -> None:
 
 
 def read_body(stream: BinaryIO, incoming: Incoming) -> None:
-    length = int(incoming.headers.get("content-length") or 0)
+    digits = re.match(r"\s*(\d+)", incoming.headers.get("content-length", ""))  # what Perl makes a number of
+    length = int(digits[1]) if digits else 0
     if not length:
         return
     if incoming.method not in ("POST", "PUT"):

@@ -45,7 +45,7 @@ def standin(tmp_path: Path) -> Iterator[Standin]:
     from lab.proxmox.server import Standin
     from lab.proxmox.world import small_cluster
 
-    with Standin(small_cluster(time.time), directory=tmp_path, port=0) as served:
+    with Standin(small_cluster(time.monotonic), directory=tmp_path, port=0) as served:
         yield served
 
 

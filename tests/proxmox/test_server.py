@@ -60,8 +60,8 @@ def url(standin: Standin, path: str, host: str = PVE1) -> str:
     return f"https://{host}:{standin.port}/api2/json{path}"
 
 
-def connect(standin: Standin, host: str = PVE1) -> ssl.SSLSocket:
-    context = ssl.create_default_context(cafile=str(standin.ca_file))
+def connect(standin: Standin, host: str = PVE1, context: ssl.SSLContext | None = None) -> ssl.SSLSocket:
+    context = context or ssl.create_default_context(cafile=str(standin.ca_file))
     return context.wrap_socket(socket.create_connection((host, standin.port), timeout=10), server_hostname=host)
 
 
@@ -94,6 +94,12 @@ def test_json_scalars_become_what_perl_makes_of_them(echo: Standin, session: req
     assert answer.json()["data"]["params"] == {"yes": "1", "no": "0", "n": "1"}
 
 
+def test_bytes_that_are_no_text_are_a_parameter_all_the_same(echo: Standin, session: requests.Session) -> None:
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    answer = session.post(url(echo, "/x"), data=b"a=\xff&b=2", headers=headers, timeout=10)
+    assert answer.json()["data"]["params"] == {"a": "\ufffd", "b": "2"}
+
+
 def test_a_quoted_path_is_unquoted(echo: Standin, session: requests.Session) -> None:
     answer = session.get(url(echo, "/nodes/pve1/tasks/UPID%3Apve1%3Ax%3A/status"), timeout=10)
     assert answer.json()["data"]["path"] == "/nodes/pve1/tasks/UPID:pve1:x:/status"
@@ -121,6 +127,7 @@ def test_credentials_come_from_cookie_or_authorization(
     ("POST", "/api2/json/x", {"Content-Length": "3", "Content-Type": "text/xml"}, 506, "upload 'Content-Type 'text/xml' not implemented"),
     ("DELETE", "/api2/json/x", {"Content-Length": "3"}, 501, "Unexpected content for method 'DELETE'"),
     ("HEAD", "/api2/json/x", {}, 501, "method 'HEAD' not available"),
+    ("GET", "//[/x", {}, 400, "invalid url"),
     ("GET", "/api2/xyz/x", {}, 501, "no formatter for uri /x, xyz"),
     ("GET", "/api2/", {}, 501, "no such uri"),
     ("GET", "/robots.txt", {}, 500, "no such file '/robots.txt'"),
@@ -208,7 +215,7 @@ def test_plain_http_is_sent_to_https(echo: Standin) -> None:
 def test_nothing_is_left_when_the_standin_ends(tmp_path: Path) -> None:
     """A client that is connected, one that waits for an answer, and one that never said a word do not keep it."""
     before = threading.active_count()
-    with Standin(small_cluster(time.time), directory=tmp_path, port=0) as standin:
+    with Standin(small_cluster(time.monotonic), directory=tmp_path, port=0) as standin:
         standin.api = Echo(standin.world)
         standin.disturb(faults.slow(60).at(path="/never"))
         with connect(standin) as idle, connect(standin) as waiting, socket.create_connection((PVE2, standin.port)) as mute:
@@ -233,7 +240,7 @@ def test_an_error_inside_reaches_who_uses_it(tmp_path: Path) -> None:
             raise ZeroDivisionError
 
     def use() -> None:
-        with Standin(small_cluster(time.time), directory=tmp_path, port=0) as standin:
+        with Standin(small_cluster(time.monotonic), directory=tmp_path, port=0) as standin:
             standin.api = Broken(standin.world)
             with connect(standin) as tls:
                 tls.sendall(b"GET /api2/json/x HTTP/1.1\r\n\r\n")
@@ -247,7 +254,7 @@ def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind((PVE2, 0))
         taken.listen()
-        standin = Standin(small_cluster(time.time), directory=tmp_path, port=taken.getsockname()[1])
+        standin = Standin(small_cluster(time.monotonic), directory=tmp_path, port=taken.getsockname()[1])
         with pytest.raises(OSError, match="in use"), standin:
             pass
 
@@ -277,6 +284,21 @@ def test_bad_certificates(echo: Standin, tmp_path: Path, make: Callable[[Standin
         connect(echo)
     with connect(echo, PVE2):
         pass
+
+
+@pytest.mark.parametrize("old", [False, True], ids=["of PVE 9", "older"])
+def test_a_strict_client_and_the_age_of_a_ca(tmp_path: Path, old: bool) -> None:
+    """OpenSSL 3, asked to check strictly as Python 3.13 does by default, wants a CA's key usage and key identifiers."""
+    authority = Authority(tmp_path, old=old)
+    context = ssl.create_default_context(cafile=str(authority.file))
+    context.verify_flags |= ssl.VERIFY_X509_STRICT
+    with Standin(small_cluster(time.monotonic), directory=tmp_path, port=0, authority=authority) as standin:
+        if old and ssl.OPENSSL_VERSION_INFO >= (3,):
+            with pytest.raises(ssl.SSLCertVerificationError, match=r"key usage|Key Identifier"):
+                connect(standin, context=context)
+            context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+        with connect(standin, context=context):
+            pass
 
 
 # Nodes that do not answer.
