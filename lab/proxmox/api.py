@@ -22,7 +22,8 @@ from .world import World
 UNAUTHORISED_SECONDS = 3.0
 # AnyEvent.pm:835: how long a node waits for another.
 PROXY_SECONDS = 30.0
-# What a proxied call becomes that does not reach the other node: AnyEvent::HTTP's code and reason, and the seconds that it takes.
+# What a proxied call becomes that does not reach the other node: the code (595 until it is connected, 596 until the answer begins) and the
+# reason of AnyEvent::HTTP (libanyevent-http-perl 2.25, HTTP.pm:857-861, 1163, 1186), and the seconds that it takes.
 # The kernel gives up on a neighbour that does not answer ARP after 3 s.
 UNREACHED = {
     BLACK_HOLE: (595, "Connection timed out", PROXY_SECONDS),

@@ -43,17 +43,18 @@ def live(world: World, guest: Guest, source: Node, target: Node, task: Task, sec
         try:
             # phase 2
             yield from _both_live(outgoing, incoming, seconds)
-            broken = outgoing.ended is not None or incoming.ended is not None or not source.quorate or target.name not in source.members
             if fails == KILLED:
                 task.end("unexpected status")
                 return
+            if outgoing.ended is None and fails != ABORTED:
+                outgoing.qmp = "postmigrate"
+                yield 0.1
+            broken = outgoing.ended is not None or incoming.ended is not None or not source.quorate or target.name not in source.members
             if broken or fails == ABORTED:
                 world.end(incoming)
                 if source.quorate:
                     guest.change(lock="")  # 1593-1625
                 raise Died("migration aborted" if outgoing.ended is None else "migration problems")
-            outgoing.qmp = "postmigrate"
-            yield 0.1
             # phase 3: 1719 moves the configuration, 1749-1753 lets the target's process go on, 1861 ends the source's.
             guest.change(node=target.name)
             handed_over = True
