@@ -241,7 +241,10 @@ def traffic(measured: Sequence[Pairs]) -> list[Figure]:
 
 
 def two_addresses(sizes: Sequence[Size], rounds: int) -> list[Figure]:
-    """Count those of an `off` that is given two hypervisors, as is recommended, both of which answer."""
+    """Count those of an `off` that is given two hypervisors, both of which answer.
+
+    It hears both on who has the guest, side by side: that takes more requests, and no more time.
+    """
     runs = []
     for size in sizes:
         with place(size) as here:
@@ -250,14 +253,15 @@ def two_addresses(sizes: Sequence[Size], rounds: int) -> list[Figure]:
                 runs.append(good(here.call(OURS, "off", SECOND, ",".join(here.address(name) for name in ("pve1", "pve2")))))
                 here.restart(SECOND)
     return [Figure(f"{what}, off, two addresses, any size", max(getattr(run, what) for run in runs), limit, "")
-            for what, limit in (("requests", REQUESTS), ("handshakes", HANDSHAKES))]  # fmt: skip
+            for what, limit in (("requests", None), ("handshakes", HANDSHAKES))]  # fmt: skip
 
 
 def growth(measured: Sequence[Pairs]) -> list[Figure]:
     """How much longer ours takes where there is most of everything."""
     times = {(pairs.action, pairs.size): median(run.wall for run in pairs.ours) for pairs in measured if pairs.round_trip == 0.020}
     ratios = {action: times[action, LARGE] / times[action, SMALL] for action in ACTIONS if (action, LARGE) in times}
-    return [Figure(f"{action}, 20 ms, {LARGE}", ratio, GROWTH if action == "off" else None, f"x {SMALL}") for action, ratio in ratios.items()]
+    limits = {"off": GROWTH}
+    return [Figure(f"{action}, 20 ms, {LARGE}", ratio, limits.get(action), f"x {SMALL}") for action, ratio in ratios.items()]
 
 
 @dataclass(frozen=True)

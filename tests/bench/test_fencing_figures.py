@@ -25,11 +25,11 @@ def test_a_short_run_shows_every_part(tmp_path: Path) -> None:
     rows = json.loads(output.read_text())
     assert all(row["what"] in run.stdout for row in rows)
     limited = {row["what"]: row for row in rows if row["limit"] is not None}
-    assert len(limited) == 9
+    assert len(limited) == 8
     assert [row for row in limited.values() if row["value"] > PATIENCE * row["limit"]] == []
     # These are no times, but where the machine is busy the task is looked at more often.
     counted = {what: row["value"] for what, row in limited.items() if row["unit"] == ""}
-    assert len(counted) == 4
+    assert len(counted) == 3
     assert [what for what, count in counted.items() if what.startswith("handshakes") and count > fencing.HANDSHAKES] == []
     assert [what for what, count in counted.items() if what.startswith("requests") and count > fencing.REQUESTS + LOOKS] == []
     shown = {row["what"]: row["value"] for row in rows}
