@@ -142,6 +142,46 @@ def test_a_stopped_guest_has_no_pid() -> None:
     assert (status["status"], status["qmpstatus"], status["uptime"], "pid" in status) == ("stopped", "stopped", 0, False)
 
 
+def test_a_paused_guest_runs_but_the_list_says_what_qemu_says() -> None:
+    lab = logged_in()
+    lab.world.runs(121)[0].qmp = "paused"
+    lab.wait(15)
+    assert (lab.status(121)["status"], lab.status(121)["qmpstatus"], lab.row(121)["status"]) == ("running", "paused", "paused")
+
+
+def test_containers_are_listed_apart() -> None:
+    lab = as_root()
+    lab.world.add_guest(300, "box", "pve1", kind="lxc")
+    assert [row["vmid"] for row in lab.get("/nodes/pve1/lxc")] == [300]
+    assert [row["vmid"] for row in lab.get("/nodes/pve1/qemu")] == [121]
+    assert lab.get("/nodes/pve1/lxc/300/config")["hostname"] == "box"
+    assert "qmpstatus" not in lab.status(300, kind="lxc")
+    lab.wait(15)
+    assert lab.row(300)["id"] == "lxc/300"
+
+
+def test_templates_and_locks_are_told() -> None:
+    lab = as_root()
+    lab.world.add_guest(300, "golden", "pve1", template=True, lock="clone")
+    lab.wait(15)
+    assert lab.row(300).items() >= {"template": 1, "lock": "clone", "status": "stopped"}.items()
+    assert lab.status(300).items() >= {"template": 1, "lock": "clone", "status": "stopped"}.items()
+    assert lab.get("/nodes/pve1/qemu/300/config").items() >= {"template": 1, "lock": "clone"}.items()
+
+
+def test_ha_status() -> None:
+    lab = as_root()
+    lab.world.guests[121].ha = "started"
+    quorum, service = lab.get("/cluster/ha/status/current")
+    assert (quorum["quorate"], service["sid"], service["state"], service["node"]) == (1, "vm:121", "started", "pve1")
+    lab.world.guests[121].ha = "ignored"
+    assert lab.status(121)["ha"] == {"managed": 0} and lab.row(121)["hastate"] == "ignored"
+
+
+def test_a_nodes_own_status() -> None:
+    assert as_root().get("/nodes/pve2/status")["pveversion"].startswith("pve-manager/9.2.11/")
+
+
 def test_cluster_status() -> None:
     lab = as_root()
     cluster, one, two = lab.get("/cluster/status", "pve2")

@@ -179,6 +179,14 @@ def test_a_shutdown_that_is_not_obeyed_holds_the_lock_file_until_it_is_overruled
     assert pending.exitstatus == "received interrupt"
 
 
+def test_a_shutdown_is_obeyed_or_not() -> None:
+    lab = logged_in()
+    lab.world.guests[121].shutdown_seconds = 4.0
+    assert ended(lab, lab.power(121, "shutdown"))[0] == "OK" and alive(lab) == []
+    assert ended(lab, lab.power(222, "shutdown", timeout="5"))[0] == "VM quit/powerdown failed - got timeout"
+    assert alive(lab, 222) == ["pve2"]
+
+
 def test_anothers_shutdown_is_not_overruled_without_sys_modify() -> None:
     lab = logged_in()
     lab.world.shut_down(121)
