@@ -14,7 +14,7 @@ import subprocess
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -27,7 +27,7 @@ from lab.proxmox.api import Api, Request, Response
 from lab.proxmox.server import Standin
 from lab.proxmox.world import World, small_cluster
 from ocf_py.testing.logs import SystemLog
-from tests.fence.standin import OURS, start_agent
+from tests.fence.standin import OURS, PATH, words_of
 
 USER = "pacemaker@pve"
 # Every character of it means something to somebody on its way: to a form, a URL, a shell, a format.
@@ -123,9 +123,8 @@ class Running:
 
     agent: Agent
     process: subprocess.Popen[str]
-    debug_file: Path | None
+    debug_file: Path
     began: float
-    options: dict[str, object]
 
     def until(self, seen: Callable[[], object], within: float = 10) -> None:
         """Wait until something is so.  Raises AssertionError when it does not come, or not before the action's end."""
@@ -159,7 +158,7 @@ class Running:
                     stream.close()
             lines = HEARD.end(self.process.pid)
         debug, mode = "", None
-        if self.debug_file and self.debug_file.exists():
+        if self.debug_file.is_file() and not self.debug_file.is_symlink():
             debug, mode = self.debug_file.read_text(), stat.S_IMODE(self.debug_file.stat().st_mode)
         outcome = Outcome(self.process.returncode, stdout, stderr, lines, debug, mode, seconds)
         self.agent.judge(outcome)
@@ -185,29 +184,32 @@ class Agent:
     def world(self) -> World:
         return self.standin.world
 
-    def __call__(self, action: str, *, words: Sequence[str] = (), within: float = 60, **options: object) -> Outcome:
-        return self.begin(action, words=words, **options).end(within)
+    def __call__(self, action: str, *, within: float = 60, **options: Any) -> Outcome:
+        return self.begin(action, **options).end(within)
 
-    def begin(self, action: str, *, words: Sequence[str] = (), text: str = "", environment: dict[str, str] | None = None,
-              **options: object) -> Running:  # fmt: skip
-        """Start an action; `text` are further lines for its stdin, `words` a command line instead of all options."""
+    def begin(
+        self, action: str, *, words: Sequence[str | bytes] = (), more: str | bytes = "", environment: Mapping[str, str] | None = None,
+        **options: object,
+    ) -> Running:  # fmt: skip
+        """Start an action; `more` is what follows the options on its stdin, `words` a command line instead of all that."""
         self.count += 1
         debug_file = self.directory / f"debug.{self.count}"
         merged = {"action": action, "debug_file": debug_file, **self.options, **options}
-        given = {name: value for name, value in merged.items() if value is not None}
-        lines = dict(given)
-        if text:
-            # start_agent writes "name=value"; a text of any form rides behind the last of them.
-            name = next(iter(lines))
-            lines[name] = f"{lines[name]}\n{text}"
+        lines = "".join(f"{name}={value}\n" for name, value in merged.items() if value is not None)
+        stdin = self.directory / f"stdin.{self.count}"
+        stdin.write_bytes(lines.encode() + (more.encode() if isinstance(more, str) else more))
         HEARD.log.open()
         began = time.monotonic()
         try:
-            process = start_agent(OURS, lines, words=words, environment=environment)
+            with open(stdin, "rb") as file:
+                process = subprocess.Popen(
+                    [OURS, *words], stdin=subprocess.DEVNULL if words else file, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                    text=True, errors="replace", env={"PATH": PATH, **(environment or {})}, cwd=os.sep,
+                )  # fmt: skip
         except BaseException:
             HEARD.log.close()
             raise
-        return Running(self, process, debug_file, began, given)
+        return Running(self, process, Path(str(merged["debug_file"])), began)
 
     def judge(self, outcome: Outcome) -> None:
         written = {"stdout": outcome.stdout, "stderr": outcome.stderr, "syslog": outcome.syslog, "debug file": outcome.debug}
@@ -229,7 +231,7 @@ class Agent:
     def words(self, action: str, **options: object) -> list[str]:
         """Return the command line that means the same as the options on stdin."""
         merged = {"action": action, "debug_file": self.directory / "debug.words", **self.options, **options}
-        return [f"--{name.replace('_', '-')}" + ("" if value is True else f"={value}") for name, value in merged.items() if value is not None]
+        return words_of({name: value for name, value in merged.items() if value is not None})
 
     def calls(self, method: str, path: str) -> list[Request]:
         """Return the requests that reached the API with this method and a path that this pattern is found in."""

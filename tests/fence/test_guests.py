@@ -123,9 +123,8 @@ def several_plugs_and_one_is_nobody(agent: Agent) -> None:
 @SCENES.on()
 def port_in_the_configuration_and_plug_from_the_fencer(agent: Agent) -> None:
     """The fencer does not see the old name and adds the node's as plug; the order of its lines is that of a hash table."""
-    for text in ("port=222\nplug=rhel1\nnodename=rhel1", "plug=rhel1\nnodename=rhel1\nport=222"):
-        outcome = agent.begin("status", plug=None, text=text).end()
-        outcome.expect(0, stdout=IS_ON, within=SOON)
+    for more in ("port=222\nplug=rhel1\nnodename=rhel1", "plug=rhel1\nnodename=rhel1\nport=222"):
+        agent("status", plug=None, more=more).expect(0, stdout=IS_ON, within=SOON)
     assert agent.calls("GET", "/222/status/current")
     assert not agent.calls("GET", "/121/status/current")
 

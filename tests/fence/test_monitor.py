@@ -44,10 +44,9 @@ def without_a_plug_all_that_can_be_shown_is_the_login(agent: Agent) -> None:
 @SCENES.on()
 def as_pacemaker_runs_it(agent: Agent) -> None:
     """Pacemaker asks for no timeouts of the agent's own, and tells monitor no node."""
-    running = agent.begin("monitor", environment={"PCMK_service": "pacemaker-fenced"})
-    healthy(running.end())
+    healthy(agent("monitor", environment={"PCMK_service": "pacemaker-fenced"}))
     agent.world.nodes["pve1"].api = "black hole"
-    agent.begin("monitor", environment={"PCMK_service": "pacemaker-fenced"}).end().expect(1, r"127\.0\.0\.11", within=GIVES_UP)
+    agent("monitor", environment={"PCMK_service": "pacemaker-fenced"}).expect(1, r"127\.0\.0\.11", within=GIVES_UP)
 
 
 @SCENES.on()
