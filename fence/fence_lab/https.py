@@ -319,7 +319,8 @@ def whole_body(exchange: Exchange, response: requests.Response) -> bytes:
         body += piece
         if len(body) > LARGEST_BODY:
             raise Lost(f"{exchange.address}: the answer is longer than {LARGEST_BODY >> 20} MiB")
-    if response.status_code in (204, 304) or "chunked" in response.headers.get("Transfer-Encoding", "").lower():
+    # What http.client takes for chunked, and no more: it has seen to the last chunk then.
+    if response.status_code in (204, 304) or response.headers.get("Transfer-Encoding", "").lower() == "chunked":
         return bytes(body)
     length = response.headers.get("Content-Length")
     if length is None:

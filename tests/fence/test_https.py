@@ -15,7 +15,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
+from hypothesis import strategies as st
 
 from fence_lab import https, reach
 from fence_lab.errors import FenceError
@@ -203,6 +205,7 @@ def test_odd_answers_are_read(place: Place, answer: bytes, body: bytes) -> None:
     (b"HTTP/1.1 200 OK\r\nContent-Length: 400\r\n\r\n{", "cut short"),
     (b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\nok", "cut short"),
     (b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\nok", "cut short"),
+    (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\nContent-Length: 9\r\n\r\n2\r\nok", "cut short"),
     (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nok", "not an HTTP answer|cut short"),
 ])  # fmt: skip
 def test_what_is_not_an_answer_is_lost(place: Place, answer: bytes, text: str) -> None:
@@ -210,6 +213,26 @@ def test_what_is_not_an_answer_is_lost(place: Place, answer: bytes, text: str) -
         ask(place.transport(), server)
     assert str(raised.value).startswith(f"127.0.0.1:{server.port}: ")
     assert "\n" not in str(raised.value)
+
+
+def test_any_bytes_are_an_answer_or_lost(place: Place) -> None:
+    """Whatever comes in place of a piece of an answer, nothing else is raised, and what is read is as long as the answer says."""
+    transport = place.transport()
+    with place.serve(servers.silent) as server:
+
+        @hypothesis.settings(max_examples=300, deadline=None, derandomize=True)
+        @hypothesis.given(st.sampled_from(list(COMPLETE.values())), st.integers(0, 99), st.integers(0, 30), st.binary(max_size=40))
+        def anything(whole: bytes, at: int, length: int, other: bytes) -> None:
+            answer = whole[:at] + other + whole[at + length :]
+            server.manners = once(answer)
+            try:
+                reply = ask(transport, server)
+            except Lost:
+                return
+            assert isinstance(reply.status, int)
+            assert reply.body in answer or b"chunked" in answer
+
+        anything()
 
 
 def test_after_a_lost_answer_its_rest_is_not_read_as_the_next(place: Place) -> None:
