@@ -118,7 +118,7 @@ def from_lines(options: Options, lines: Iterable[str]) -> Said:
         if option.name == "plug":
             (ports if name in option.old else plugs).append(text)
         said.pairs.append((option, text))
-    if ports and plugs and plugs[-1] == said.nodename != ports[-1] and "plug" in options:
+    if said.nodename and ports and plugs and plugs[-1] == said.nodename != ports[-1]:
         # A configuration with the old name `port`: the fencer does not see it and adds plug=<the node's name>.
         said.pairs.append((options["plug"], ports[-1]))
     said.verbose = int(said.texts().get("verbose", "0").lower() in TRUE)

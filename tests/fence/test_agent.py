@@ -419,6 +419,13 @@ def test_a_secret_that_cannot_be_had_is_named_never_shown(line: str, reason: str
     assert "sesame" not in ended.stderr
 
 
+def alive(pid: str) -> bool:
+    try:
+        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 def test_a_script_that_hangs_is_ended_with_its_children(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from fence_lab import process
 
@@ -429,8 +436,7 @@ def test_a_script_that_hangs_is_ended_with_its_children(monkeypatch: pytest.Monk
     assert ended.code == 1
     assert "password_script: no end after 0 s" in ended.stderr
     assert time.monotonic() - began < 30
-    pid = pids.read_text().strip()
-    while (state := Path(f"/proc/{pid}/stat")).exists() and ") Z " not in state.read_text():
+    while alive(pids.read_text().strip()):
         assert time.monotonic() - began < 30
         time.sleep(0.02)
 

@@ -143,6 +143,8 @@ def test_unused_arguments_are_counted_not_shown() -> None:
         (["plug=rhel1", "nodename=rhel1"], "rhel1"),
         (["port=rhel1", "nodename=rhel1"], "rhel1"),
         (["port=121"], "121"),
+        (["port=121", "plug="], ""),
+        (["port=121", "plug=", "nodename="], ""),
         (["port=121", "plug=node1", "nodename=node1", "action=validate-all"], "121"),
     ],
 )
