@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, quote_plus
 
 import pytest
@@ -31,10 +32,12 @@ from tests.fence.standin import OURS, PATH, words_of
 
 USER = "pacemaker@pve"
 # Every character of it means something to somebody on its way: to a form, a URL, a shell, a format.
-PASSWORD = "Rd7%41+Fz&=k\"pQ;x"
+PASSWORD = 'Rd7%41+Fz&=k"pQ;x'
 TOKEN = "5f0e9b1c-7a43-4d7e-9c11-e2b0aa91d3f4"
 SPEED = 5.0
 SIDE_BY_SIDE = 8
+# Options by the names of stdin.
+Options = dict[str, Any]
 # One log line of the agent: date, level, text.
 LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (DEBUG|INFO|WARNING|ERROR): .+")
 
@@ -137,18 +140,21 @@ class Running:
         """Wait until the API was asked something."""
         self.until(lambda: len(self.agent.calls(method, path)) >= times)
 
+    def _output(self, limit: float) -> tuple[str, str]:
+        while True:
+            try:
+                return self.process.communicate(timeout=0.05)
+            except subprocess.TimeoutExpired:
+                # The kernel keeps a few lines for the system log only.
+                HEARD.log.collect()
+                if time.monotonic() > limit:
+                    raise
+
     def end(self, within: float = 60) -> Outcome:
         """Wait for the end, and hold what was written against the secrets.  Raises TimeoutExpired, the agent killed."""
         limit = time.monotonic() + within
         try:
-            while True:
-                try:
-                    stdout, stderr = self.process.communicate(timeout=0.05)
-                    break
-                except subprocess.TimeoutExpired:
-                    HEARD.log.collect()
-                    if time.monotonic() > limit:
-                        raise
+            stdout, stderr = self._output(limit)
             seconds = time.monotonic() - self.began
         finally:
             self.process.kill()
@@ -176,7 +182,7 @@ class Agent:
     standin: Standin
     api: Recorded
     directory: Path
-    options: dict[str, object] = field(default_factory=dict)
+    options: Options = field(default_factory=dict)
     secrets: set[str] = field(default_factory=lambda: {PASSWORD, TOKEN})
     count: int = 0
 
@@ -269,7 +275,7 @@ def serving(directory: Path, world: World) -> Iterator[Agent]:
     with Standin(world, directory=directory, port=0) as standin:
         api = standin.api = Recorded(world)
         first = next(iter(world.nodes.values()))
-        options: dict[str, object] = {"ip": first.address, "ipport": standin.port, "username": USER, "password": PASSWORD, "plug": "121",
+        options: Options = {"ip": first.address, "ipport": standin.port, "username": USER, "password": PASSWORD, "plug": "121",
                                       "ca_file": standin.ca_file}  # fmt: skip
         yield Agent(standin, api, directory, options)
 
@@ -322,8 +328,9 @@ def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         with serving(directory, scene.world()) as agent:
             scene.play(agent)
 
-    selected = [item for item in request.session.items if isinstance(item, pytest.Function) and item.module is request.module]
-    wanted = [value for item in selected if hasattr(item, "callspec") for value in item.callspec.params.values() if isinstance(value, Scene)]
+    tests = [item for item in request.session.items if isinstance(item, pytest.Function) and item.module is request.module]
+    values = [value for test in tests if hasattr(test, "callspec") for value in test.callspec.params.values()]
+    wanted = [value for value in values if isinstance(value, Scene)]
     pool = ThreadPoolExecutor(SIDE_BY_SIDE)
     try:
         played = {id(scene): pool.submit(play, scene, tmp_path_factory.mktemp("scene")) for scene in wanted}

@@ -9,7 +9,7 @@ import pytest
 from lab.proxmox import faults
 from lab.proxmox.certificates import Authority
 from tests.fence import running
-from tests.fence.running import TOKEN, USER, Agent, Outcome, Scene, Scenes, Stage
+from tests.fence.running import TOKEN, USER, Agent, Options, Outcome, Scene, Scenes, Stage
 
 stage = running.stage
 
@@ -28,7 +28,7 @@ def one_line(outcome: Outcome) -> None:
 
 
 # Options that nothing can be done with: options, what the reason has to name.
-WRONG: list[tuple[dict[str, object], str]] = [
+WRONG: list[tuple[Options, str]] = [
     ({"ip": None}, "fence address"),
     ({"ip": ""}, "fence address"),
     ({"ip": ","}, "ip"),
@@ -71,7 +71,7 @@ WRONG: list[tuple[dict[str, object], str]] = [
 ]
 
 
-def wrong(number: int, options: dict[str, object], reason: str) -> Scene:
+def wrong(number: int, options: Options, reason: str) -> Scene:
     def play(agent: Agent) -> None:
         # Bytes that are no text ride behind the options.
         raw = {name: value for name, value in options.items() if isinstance(value, bytes)}
@@ -104,7 +104,8 @@ def all_faults_at_once(agent: Agent) -> None:
 @SCENES.on()
 def validation_of_what_is_right(agent: Agent) -> None:
     """Pacemaker validates with a plug and a node that there need not be."""
-    for options in ({}, {"plug": "node1", "nodename": "node1"}, {"password": None, "token": f"{USER}!fence={TOKEN}"}):
+    ways: list[Options] = [{}, {"plug": "node1", "nodename": "node1"}, {"password": None, "token": f"{USER}!fence={TOKEN}"}]
+    for options in ways:
         outcome = agent("validate-all", **options)
         outcome.expect(0, within=SOON)
         assert outcome.stderr == "", outcome

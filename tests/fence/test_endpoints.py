@@ -13,7 +13,7 @@ from lab.proxmox import faults
 from lab.proxmox.server import Standin
 from lab.proxmox.world import World
 from tests.fence import running
-from tests.fence.running import USER, Agent, Scene, Scenes, Stage
+from tests.fence.running import USER, Agent, Options, Scene, Scenes, Stage
 
 stage = running.stage
 
@@ -165,7 +165,8 @@ def at_v6(written: str) -> Scene:
     return Scene(written, play, v6)
 
 
-FORMS = [*(separated(separator) for separator in (",", " ", ", ", ";", ",,")), *(at_v6(written) for written in ("::1", "[::1]", "[::1]:{port}"))]
+FORMS = [separated(separator) for separator in (",", " ", ", ", ";", ",,")]
+FORMS += [at_v6(written) for written in ("::1", "[::1]", "[::1]:{port}")]
 
 
 @pytest.mark.parametrize("scene", FORMS, ids=str)
@@ -190,7 +191,7 @@ def another(directory: Path, *nodes: str) -> Iterator[Standin]:
         yield standin
 
 
-def mixed_with(agent: Agent, standin: Standin) -> dict[str, object]:
+def mixed_with(agent: Agent, standin: Standin) -> Options:
     """Return options for a list of both clusters' addresses, both of them trusted."""
     both = agent.directory / "both.pem"
     both.write_bytes(agent.standin.ca_file.read_bytes() + standin.ca_file.read_bytes())

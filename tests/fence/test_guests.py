@@ -83,7 +83,8 @@ def strange(plug: str) -> Scene:
     return Scene(repr(plug), play)
 
 
-STRANGE = ["../121", "121/status/stop?", "121;222", "121 222", "-121", "0", "+121", "12 1", "٤٢", "%31%32%31", "121#", "a" * 5000, "null", "rhel1'"]
+STRANGE = ["../121", "121/status/stop?", "121;222", "121 222", "-121", "0", "+121", "12 1", "٤٢", "%31%32%31", "121#", "a" * 5000, "null",
+           "rhel1'"]  # fmt: skip
 
 
 @pytest.mark.parametrize("scene", [strange(plug) for plug in STRANGE], ids=lambda scene: scene.name[:30])
@@ -234,7 +235,8 @@ def ha_stops_it(agent: Agent) -> None:
     outcome = agent("off")
     outcome.expect(0, "121.*HA", stdout=OFF, within=PATIENT)
     assert not agent.runs()
-    assert all("overrule-shutdown" not in request.params for request in agent.calls("POST", "/status/stop")), "that is an error for HA's guests"
+    # That is an error for guests that HA manages.
+    assert all("overrule-shutdown" not in request.params for request in agent.calls("POST", "/status/stop"))
     # HA would start it again, had it not been told to stop it.
     assert agent.world.guests[121].ha == "stopped"
 

@@ -12,7 +12,7 @@ import pytest
 from lab.proxmox import faults
 from lab.proxmox.faults import Fault
 from tests.fence import running
-from tests.fence.running import USER, Agent, Scene, Scenes, Stage
+from tests.fence.running import USER, Agent, Options, Scene, Scenes, Stage
 
 stage = running.stage
 
@@ -80,7 +80,7 @@ class Row:
     code: int
     says: tuple[str, ...] = ()
     action: str = "off"
-    options: dict[str, object] = field(default_factory=dict)
+    options: Options = field(default_factory=dict)
     stdout: str = ""
     within: float = SOON
     then: Arrange = nothing
@@ -305,7 +305,7 @@ def stateless(action: str, state: object) -> Scene:
     return Scene(f"{action}: {state}", play)
 
 
-STATES = [None, "unknown", "", 0, {}, "paused", ["stopped"], "STOPPED"]
+STATES: list[object] = [None, "unknown", "", 0, {}, "paused", ["stopped"], "STOPPED"]
 
 
 @pytest.mark.parametrize("scene", [stateless("off", state) for state in STATES] +
