@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 import time
 import xml.etree.ElementTree as ET
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from lab.proxmox.guests import Memory
@@ -99,9 +100,20 @@ class PoweredCluster(Cluster):
         """Return what fence agents wrote to standard error so far, on both nodes, as the fencer logged it."""
         return [line.strip() for node in self.nodes for line in STDERR.findall(node.log.read_text(errors="replace"))]
 
-    def power(self, hypervisor: str, power: str) -> None:
+    @contextmanager
+    def hypervisor_dead(self, name: str) -> Iterator[None]:
+        """Take the power from a hypervisor; its guests are started again when it is back."""
+        node = self.world.nodes[name]
         with self.standin.lock:
-            self.world.nodes[hypervisor].power = power
+            node.power = "dead"
+        try:
+            yield
+        finally:
+            with self.standin.lock:
+                node.power = "on"
+                for guest in self.world.guests.values():
+                    if guest.node == name and not guest.living():
+                        self.world.begin(guest, node)
 
     def cut(self) -> None:
         """Cut the cable between the nodes; both still reach the hypervisors."""
