@@ -227,6 +227,9 @@ class Play:
         # HA stops its guests with QEMU's full 60 s before SIGTERM.
         if schedule.ha and (schedule.dies_at != QUIT or (not schedule.audit and schedule.credentials != "root")):
             return True
+        # A container has no reset: HA has to stop and to start it.
+        if schedule.ha and schedule.kind == "lxc" and schedule.method == "cycle":
+            return True
         return all(self.world.nodes[name].reach != ANSWERS for name in schedule.endpoints)
 
     def trace(self) -> str:

@@ -271,7 +271,7 @@ def surroundings(dice: random.Random) -> dict[str, object]:
     if dice.random() < 0.05:
         options = {**options, "delay": str(dice.choice((1, 5)))}
     if dice.random() < 0.08 and action != "status":
-        options = {**options, "plug": dice.choice((NAME, f"{VMID},222"))}
+        options = {"plug": dice.choice((NAME, f"{VMID},222"))}
     locked = dice.choice(("backup", "backup", "migrate", "snapshot")) if dice.random() < 0.1 else ""
     return {
         "action": "reboot" if action == "cycle" else action,
