@@ -192,8 +192,7 @@ class HttpsConnection(Connection):
             # proxies, passwords and authorities.  verify concerns urllib3's own TLS, which `open` stands in for.
             response = self._adapter.send(prepared, stream=True, timeout=exchange.connect + exchange.read, verify=False, proxies={})
             body = whole_body(exchange, response)
-            exchange.wire.idle_since = time.monotonic()
-            response.raw.release_conn()
+            keep(response, exchange)
             return Reply(response.status_code, response.reason or "", body)
         except FenceError:
             give_up(response, exchange)
@@ -331,6 +330,15 @@ def whole_body(exchange: Exchange, response: requests.Response) -> bytes:
     elif not length.isdigit() or int(length) != len(body):
         raise Lost(f"{exchange.address}: the answer was cut short ({len(body)} of {length[:20]} bytes)")
     return bytes(body)
+
+
+def keep(response: requests.Response, exchange: Exchange) -> None:
+    """Hand the connection back for the next request, unless more than the answer came on it: that would be read as the next answer."""
+    wire = exchange.wire
+    if wire.sock is not None and wire.sock.pending():
+        wire.close()
+    wire.idle_since = time.monotonic()
+    response.raw.release_conn()
 
 
 def give_up(response: requests.Response | None, exchange: Exchange) -> None:

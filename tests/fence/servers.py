@@ -28,6 +28,8 @@ from fence_lab.https import HttpsTransport
 from fence_lab.transport import Address, Reply
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+# What a bound may be exceeded by on a machine with much to do.
+GRACE = 3.0
 YEAR = datetime.timedelta(days=365)
 LOG = logging.getLogger("tests.fence.https")
 TODAY = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)
@@ -309,3 +311,9 @@ def resolving(monkeypatch: pytest.MonkeyPatch, *addresses: tuple[str, int]) -> N
         return [row for host, port in addresses for row in original(host, port, type=type)]
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+
+
+def took(seconds: float, began: float) -> bool:
+    """Whether it ended at its bound: not before, and not long after."""
+    spent = time.monotonic() - began
+    return seconds - 0.1 <= spent <= seconds + GRACE
