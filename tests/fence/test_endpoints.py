@@ -285,11 +285,19 @@ def an_isolated_node_says_stopped_and_the_quorate_part_is_asked_too(agent: Agent
 @SCENES.on(hasty)
 def an_isolated_node_says_stopped_and_nobody_else_can_be_asked(agent: Agent) -> None:
     isolated(agent)
+    with agent.changing() as world:
+        world.nodes["pve1"].api = "refusing"
     for action in ("off", "reboot", "status"):
         agent(action, plug="222", ip="127.0.0.12").expect(1, "222", "quor", within=GIVES_UP)
-    agent.world.nodes["pve1"].api = "refusing"
     agent("off", plug="222", ip=BOTH).expect(1, "222", within=GIVES_UP)
     assert agent.runs(222)
+
+
+@SCENES.on(hasty)
+def an_isolated_node_knows_the_address_of_the_quorate_part(agent: Agent) -> None:
+    isolated(agent)
+    agent("off", plug="222", ip="127.0.0.12").expect(0, stdout=OFF, within=PATIENT)
+    assert not agent.runs(222)
 
 
 @SCENES.on(hasty)
