@@ -207,14 +207,17 @@ class Standin:
     def close(self) -> None:
         """End everything; twice is as good as once."""
         self._closing.set()
-        with self._books:
-            connected, threads = list(self._sockets), list(self._threads)
-        for each in connected:
-            with contextlib.suppress(OSError):
-                # Not the TLS object's own: that one forgets its TLS at once, under the hands of the thread that uses it.
-                socket.socket.shutdown(each, socket.SHUT_RDWR)
-        for thread in threads:
-            thread.join()
+        while True:
+            with self._books:
+                connected, threads = list(self._sockets), [thread for thread in self._threads if thread.is_alive()]
+            if not threads:
+                break
+            for each in connected:
+                with contextlib.suppress(OSError):
+                    # Not the TLS object's own: that one forgets its TLS at once, under the hands of the thread that uses it.
+                    socket.socket.shutdown(each, socket.SHUT_RDWR)
+            # Not for ever: a connection that was accepted meanwhile is not among those.
+            threads[0].join(0.2)
         for front in self._fronts.values():
             front.close()
         self._selector.close()
@@ -225,14 +228,12 @@ class Standin:
                 work(*arguments)
             except Exception as error:  # noqa: BLE001 - the test that uses us hears of it in __exit__
                 self._failure = error
-            finally:
-                with self._books:
-                    self._threads.discard(threading.current_thread())
 
         thread = threading.Thread(target=working, name=f"standin {name}", daemon=True)
         with self._books:
+            self._threads = {each for each in self._threads if each.is_alive()}
+            thread.start()
             self._threads.add(thread)
-        thread.start()
 
     def _listen_everywhere(self) -> None:
         for node in self.world.nodes.values():
