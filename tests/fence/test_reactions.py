@@ -99,6 +99,11 @@ def no_second_factor(agent: Agent) -> None:
     agent.world.add_user(USER, str(agent.options["password"]), tfa=True)
 
 
+def isolated(agent: Agent) -> None:
+    with agent.changing() as world:
+        world.nodes["pve1"].isolated = True
+
+
 def locked(kind: str, seconds: float) -> Arrange:
     def arrange(agent: Agent) -> None:
         with agent.changing() as world:
@@ -187,6 +192,8 @@ ROWS = [
     Row("no quorum: off", disturb(NO_QUORUM.at(path=START, obeyed=False)), 0, stdout=OFF, then=dead),
     Row("no quorum: reboot", disturb(NO_QUORUM.at(path=START, obeyed=False)), 0, ("no quorum", "fenced"), action="reboot", stdout=REBOOTED,
         within=20, then=dead),
+    Row("a node without quorum: on", both(stopped(121), isolated), 1, ("no quorum",), action="on", then=asks("POST", START, 1)),
+    Row("a node without quorum: reboot", isolated, 0, ("no quorum", "fenced"), action="reboot", stdout=REBOOTED, then=dead),
     # Locks.
     Row("locked for a while", locked("backup", 10), 0, ("locked .backup.",), stdout=OFF, within=PATIENT, then=dead),
     Row("locked for good", locked("snapshot", 1e6), 1, ("locked .snapshot.",), options={"time_limit": 4}, then=both(alive, never_skips)),
