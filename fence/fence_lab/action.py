@@ -13,7 +13,7 @@ from fence_lab import commandline, logs
 from fence_lab.agent import FenceAgent, Power, Watch
 from fence_lab.clock import Clock, Deadline
 from fence_lab.errors import Away, FenceError, Misconfigured
-from fence_lab.options import ACTIONS, OTHER_SECONDS, POWER_SECONDS, TRUE, Given, Options
+from fence_lab.options import ACTIONS, AFTER_DELAY_SECONDS, OTHER_SECONDS, POWER_SECONDS, TRUE, Given, Options
 
 if TYPE_CHECKING:
     from fence_lab.commandline import Judged
@@ -85,7 +85,7 @@ class Course:
         self.delay = float(judged.values.get("delay") or 0) if self.action in DELAYED else 0.0
         limit = judged.values.get("time_limit")
         self.work = float(limit) if isinstance(limit, int) and limit else POWER_SECONDS if self.action in POWER else OTHER_SECONDS
-        self.limit = self.work if limit else self.work + self.delay
+        self.limit = max(self.work, self.delay + AFTER_DELAY_SECONDS) if self.delay and not limit else self.work
         agent.deadline = Deadline.after(agent.clock, self.limit, began)
         self.give(judged.secrets)
         agent.plugs = self.plugs()
@@ -151,8 +151,9 @@ class Course:
         if self.action in NEED_A_PLUG and not self.agent.plugs and commandline.NO_PLUG not in faults:
             # plug=, names none: what is done to none of them must not pass for done.
             faults.append(commandline.NO_PLUG)
-        if self.work == self.limit and self.delay and self.delay + 1 >= self.limit:
-            faults.append(f"Failed: delay={self.delay:.0f} leaves nothing of time_limit={self.limit:.0f}")
+        delay, limit = (int(self.judged.values.get(name) or 0) for name in ("delay", "time_limit"))
+        if limit and delay and delay + 1 >= limit and self.action in (*DELAYED, "validate-all"):
+            faults.append(f"Failed: delay={delay} leaves nothing of time_limit={limit}")
         if self.judged.values.get("method") == "cycle" and type(self.agent).cycle is FenceAgent.cycle:
             faults.append("Failed: method=cycle is not possible with this device, use onoff")
         try:

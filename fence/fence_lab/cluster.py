@@ -88,6 +88,7 @@ class Cluster:
         self.failures: dict[str, str] = {}
         self._status_denied = self._recognised = False
         self._members: dict[str, str] = {}
+        self._names: dict[tuple[str, str], dict[int, str]] = {}
 
     def connect(self) -> None:
         """Log in everywhere, side by side.  Raises LoginRefused or TransportError when no endpoint accepts."""
@@ -127,6 +128,27 @@ class Cluster:
         asked = [replace(view, quorate=words.get(view.endpoint)) for view in views]
         return sorted(asked, key=lambda view: (view.quorate is not True, view.quorate is False))
 
+    def named(self, view: View) -> list[Guest]:
+        """Return a view's guests with their names: where statistics are missing, as with a pvestatd that hangs, their nodes tell."""
+        unnamed = {(guest.node, guest.kind) for guest in view.guests.values() if not guest.name} - set(self._names)
+        calls = {where: functools.partial(self._ask_names, *where, view) for where in sorted(unnamed)}
+        for where, outcome in self.transport.side_by_side(calls, self.deadline.within(ROUND_SECONDS)).items() if calls else ():
+            if isinstance(outcome, FenceError):
+                self.log.debug("names of guests on %s: %s", where[0], outcome)
+            self._names[where] = {} if isinstance(outcome, FenceError) else outcome
+        return [guest if guest.name else replace(guest, name=self._names.get((guest.node, guest.kind), {}).get(guest.vmid, ""))
+                for guest in view.guests.values()]  # fmt: skip
+
+    def _ask_names(self, node: str, kind: str, view: View) -> dict[int, str]:
+        way = self.routes(node, view.endpoint)[0]
+        listed = rows(way.get(f"/nodes/{node}/{kind}"), str(way))
+        return {int(row["vmid"]): str(row.get("name") or "") for row in listed if str(row.get("vmid")).isdigit()}
+
+    @property
+    def heard(self) -> float:
+        """When anything was last answered."""
+        return max(endpoint.heard for endpoint in self.endpoints)
+
     def alive(self) -> list[Endpoint]:
         """Return the endpoints that have answered so far, or all when none has."""
         return [endpoint for endpoint in self.endpoints if not endpoint.dead] or self.endpoints
@@ -151,6 +173,11 @@ class Cluster:
         ways += [*([] if first.dead else [first]), *self.alive()]
         return list(dict.fromkeys(ways))
 
+    def invite(self, nodes: Iterable[str], view: View) -> None:
+        """Ask these nodes from now on as well, at the addresses that the cluster has for them, if it tells."""
+        for node in nodes:
+            self.endpoints += self._direct(node, view)
+
     def get_at(self, guest: Guest, view: View, tail: str) -> Any:
         """Ask the node of a guest: directly, else through the other endpoints and at its own address.
 
@@ -159,7 +186,8 @@ class Cluster:
         path = f"{guest.path}{tail}" if tail.startswith("/") else f"/nodes/{guest.node}/{tail}"
         ways = self.routes(guest.node, view.endpoint)
         direct, failure = ways[0].node == guest.node, None
-        if direct or view.nodes.get(guest.node) != "offline":
+        doubtful = view.nodes.get(guest.node) == "offline" or any(endpoint.dead for endpoint in self.endpoints)
+        if direct or not doubtful:
             way, began = ways.pop(0), self.deadline.clock.now()
             try:
                 return way.get(path)

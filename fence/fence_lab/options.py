@@ -18,6 +18,8 @@ FALSE = ("0", "no", "off", "false")
 ACTIONS = ("on", "off", "reboot", "status", "list", "list-status", "monitor", "metadata", "manpage", "validate-all")
 # Until an action gives up: below the 60 s and 20 s that Pacemaker grants if nothing else is configured.
 POWER_SECONDS, OTHER_SECONDS = 50.0, 15.0
+# What is left after a delay at least, unless a limit is given: a stop that comes to SIGKILL takes 26 s.
+AFTER_DELAY_SECONDS = 30.0
 MOST = 10**9  # Of any number: a timer takes no more, and an age of man is enough to wait.
 
 
@@ -156,7 +158,7 @@ STANDARD = (
 TIME_LIMIT = Option(
     "time_limit",
     "Seconds from the start of the agent, with its delay, after which an action gives up and says why; keep it below Pacemaker's "
-    "timeout for the action. (Default: 50 and the delay for on, off and reboot, 15 for the others)",
+    "timeout for the action. (Default: 50 for on, off and reboot, or 30 more than the delay if that is more; 15 for the others)",
     argument="seconds", kind="second", least=1, order=200, added=True,
 )  # fmt: skip
 TOKEN = Option("token", "API token", argument="token", secret=True, order=4, added=True)

@@ -18,12 +18,16 @@ from fence_lab.clock import Deadline, Patience
 from fence_lab.cluster import PATIENCE, PAUSE, Cluster, Guest, View
 from fence_lab.errors import Away, FenceError, Misconfigured, OutOfTime
 from fence_lab.proxmox import Garbled, Refused
-from fence_lab.transport import TransportError
+from fence_lab.transport import READ_SECONDS, TransportError
 
 # QEMU has this long to end by itself before it gets SIGTERM, and SIGKILL 10 s later (qemu-server QemuServer.pm `_do_vm_stop`).
 STOP_SECONDS = 5
+# How soon to look at a task that stops a guest: qemu-server looks once a second whether QEMU has ended.
+STOP_TASK_SECONDS = 1.05
+TASK_SECONDS = 0.3
 # HA's manager and its local parts each look at their queues every 10 s.
 HA_SECONDS = 30.0
+RUNS = "it runs"
 MIGRATING = "is being migrated, which is waited for"
 
 T = TypeVar("T")
@@ -95,6 +99,11 @@ class GuestPower:
     _pending: tuple[str, str] | None = None
     _asked_ha: dict[str, float] = field(default_factory=dict)
     _known: bool = False
+    # What `off` ended with: `on` need not look again.
+    _proven_off: tuple[Place, Look] | None = None
+    _last: Place | None = None
+    # Where else a reachable part of the cluster has placed the guest, until that is refuted.
+    _elsewhere: dict[str, Place] = field(default_factory=dict)
 
     def off(self) -> bool:
         """Stop the guest; return whether it ran.  Returns only when it is proven off."""
@@ -112,7 +121,11 @@ class GuestPower:
                 return MIGRATING
             if look.running:
                 return f"runs still; the last order's answer was: {said}"
-            return seen_running if (why := self._unsettled(place)) is None else why
+            why = self._unsettled(place)
+            if why is None:
+                self._proven_off = place, look
+                return seen_running
+            return why
 
         return self._until("off", step)
 
@@ -122,17 +135,17 @@ class GuestPower:
 
         def step() -> bool | str:
             nonlocal seen_off
-            said = ""
-            place, look = self.look()
-            if not look.running:
-                if look.lock and (look.lock == "migrate" or not self.cluster.who.may_skip_locks):
-                    return f"is locked ({look.lock})"
-                seen_off = True
-                if look.ha and self._ha_is_at("start"):
-                    return "has been handed to HA to start"
-                said = self._order(place, look, "start")
-                place, look = self.look()
-            return seen_off if look.running else f"is off still; the last order's answer was: {said}"
+            place, look = self._proven_off or self.look()
+            self._proven_off = None
+            if look.running:
+                return seen_off
+            if look.lock and (look.lock == "migrate" or not self.cluster.who.may_skip_locks):
+                return f"is locked ({look.lock})"
+            seen_off = True
+            if look.ha and self._ha_is_at("start"):
+                return "has been handed to HA to start"
+            said = self._order(place, look, "start")
+            return True if said == RUNS else f"is off still; the last order's answer was: {said}"
 
         return self._until("running", step)
 
@@ -170,7 +183,7 @@ class GuestPower:
 
     def look(self) -> tuple[Place, Look]:
         """As `seen`, in one try."""
-        place = self._place = self._place or self.find()
+        place = self._place = self._last = self._place or self.find()
         try:
             look = self._ask(place)
         except Refused as error:
@@ -196,6 +209,10 @@ class GuestPower:
         members = {status for view in views for status in view.nodes.values()}
         if place.guest.ha or len(owners) > 1 or "offline" in members:
             place = self._place_in(self.cluster.judged(views))
+        for view in place.views:
+            guest = view.of(place.guest.vmid)
+            if guest and guest.node != place.guest.node:
+                self._elsewhere[guest.node] = Place(guest, [view])
         return place
 
     def _until(self, what: str, step: Callable[[], T | str]) -> T:
@@ -212,15 +229,18 @@ class GuestPower:
                 done = step()
                 patience.renew()
             except OutOfTime as error:
-                done = f"{error}; {done}" if done else str(error)
+                done = "; ".join([str(error), *([str(done)] if done else []), *self.cluster.failures.values()])
             except (TransportError, Unproven) as error:
                 self.log.debug("%s", error)
-                if patience.ends(began):
+                if self._known:
+                    # One silence of a hypervisor that has answered before is borne: much may have been reached already.
+                    patience.seconds = 2 * READ_SECONDS + 1
+                if patience.ends(max(began, self.cluster.heard)):
                     raise self._given_up(error) from None
                 done = str(error)
             if not isinstance(done, str):
                 return done
-            if self._place:
+            if self._place:  # Not forgotten when the next look fails.
                 where = f"{self._place.guest} on {self._place.guest.node}"
             if self.deadline.left() <= PAUSE:
                 raise OutOfTime(f"{where} is not {what} after {self.deadline.spent():.0f} s: {done}")
@@ -229,9 +249,10 @@ class GuestPower:
             clock.sleep(PAUSE)
 
     def _given_up(self, error: FenceError) -> FenceError:
-        if not isinstance(error, TransportError) or not self._place:
+        place = self._place or self._last
+        if not isinstance(error, TransportError) or not place:
             return error
-        guest, view = self._place.guest, self._place.view
+        guest, view = place.guest, place.view
         offline = " and offline in its cluster" if view.nodes.get(guest.node) == "offline" else ""
         return Away(f"hypervisor {guest.node} is unreachable{offline}; state of {guest} unknown: {error}")
 
@@ -243,6 +264,9 @@ class GuestPower:
         if self._pending and self._pending[0] == place.guest.node:
             self._wait(place, self._pending[1])
             return "the task has ended, and the guest is looked at once more"
+        if place.guest.ha:
+            # HA has left a member that is offline to its watchdog, and that may have failed.
+            self.cluster.invite([node for node, status in place.view.nodes.items() if status == "offline"], place.view)
         again = self.find()
         if again.guest.node != place.guest.node:
             self._forget()
@@ -258,28 +282,28 @@ class GuestPower:
         return None
 
     def _see_that_none_is_left(self, place: Place) -> None:
-        """Stop what a part of the cluster that is cut off, but reachable, still runs of the guest.  Raises Unproven if it had to."""
-        for view in place.views:
-            guest = view.of(place.guest.vmid)
-            if not guest or guest.node == place.guest.node:
-                continue
-            other = Place(guest, [view])
-            try:
-                look = self._ask(other)
-                if look.running:
-                    said = self._order(other, look, "stop")
-                    raise Unproven(f"{guest} runs on {guest.node} as well, which is cut off from its cluster; it was told to stop: {said}")
-            except TransportError as error:
-                # The quorate part's word on the owner holds, as for a node that nobody reaches.
-                self.log.debug("%s", error)
-            except Refused as error:
-                if not error.says("does not exist"):
-                    raise Unproven(f"{guest} runs on {guest.node} as well, which is cut off from its cluster: {error}") from None
+        """Stop what a part of the cluster that is cut off still runs of the guest.  Raises Unproven if it had to, or cannot tell."""
+        for node, other in list(self._elsewhere.items()):
+            if node != place.guest.node:
+                also = f"{other.guest} was on {node} as well, by the word of {other.view.endpoint}"
+                try:
+                    if self._ask(other).running:
+                        said = self._order(other, self._ask(other), "stop")
+                        raise Unproven(f"{also}, and ran there; it was told to stop: {said}")
+                except TransportError as error:
+                    raise Unproven(f"{also}, which does not answer: {error}") from None
+                except Refused as error:
+                    if not error.says("does not exist"):
+                        raise Unproven(f"{also}: {error}") from None
+            del self._elsewhere[node]
 
     def _stop(self, place: Place, look: Look) -> str:
         if look.ha:
             if self._ha_is_at("stop"):
                 return "it has been handed to HA to stop, which takes up to 30 s"
+            if look.lock:
+                # HA would try once, fail, and call the guest an error from then on (pve-ha-manager Manager.pm, next_state_request_stop).
+                return f"it is locked ({look.lock}), which HA cannot stop"
             self.log.warning("%s is managed by HA: it is stopped through HA, which takes up to 30 s and keeps it stopped", place.guest)
         return self._order(place, look, "stop")
 
@@ -302,15 +326,15 @@ class GuestPower:
             try:
                 upid = self.cluster.post_at(guest, place.view, f"/status/{action}", kept) or "no task"
             except Refused as error:
-                # Older servers do not know overrule-shutdown, nor do guests that HA manages take it.
-                named = {name for name in kept if error.status == 400 and name in error.errors}
+                # Older servers do not know overrule-shutdown, nor do guests that HA manages take it; not all say what they dislike.
+                named = {name for name in kept if error.status == 400 and (name in error.errors or not error.errors)}
                 if not named:
                     return self._excuse(error)
                 self._refused |= named
         if not isinstance(upid, str) or not upid.startswith("UPID:") or upid.count(":") < 7:
             raise Garbled(f"{place.view.endpoint} answered an order to {action} without a task")
         self._pending = (guest.node, upid)
-        said = self._wait(place, upid)
+        said = self._started(place, upid) if action == "start" else self._wait(place, upid)
         if look.ha and said == "OK":
             self._asked_ha[action] = self.deadline.clock.now()
         return said
@@ -324,27 +348,48 @@ class GuestPower:
             return str(error)
         raise error
 
+    def _started(self, place: Place, upid: str) -> str:
+        """Wait until the guest runs, which is before its task ends, or until the task has failed."""
+        pause = TASK_SECONDS / 2
+        while True:
+            self.deadline.sleep(pause, f"start of {place.guest}")
+            pause = min(1.0, 1.5 * pause)
+            if self._ask(place).running:
+                self._pending = None
+                return RUNS
+            said = self._end_of(place, upid) if pause > 2 * TASK_SECONDS else ""
+            if said:
+                return RUNS if self._ask(place).running else said
+
     def _wait(self, place: Place, upid: str) -> str:
         """Wait for a task's end and return its exit text: "OK", warnings, or an error for people and for the next step."""
-        pause = 0.3
+        kind = upid.split(":")[5]
+        pause, later = STOP_TASK_SECONDS if kind == "qmstop" else TASK_SECONDS, TASK_SECONDS
         while True:
-            self.deadline.sleep(pause, f"task {upid.split(':')[5]} of {place.guest}")
-            pause = min(1.0, pause * 1.5)
-            try:
-                data = self.cluster.get_at(place.guest, place.view, f"tasks/{quote(upid, safe='')}/status")
-            except Refused as error:
-                if error.status == 400 and error.says("no such task"):
-                    self._pending = None
-                    return "the task is not known any more"
-                raise
-            if not isinstance(data, dict) or data.get("status") not in ("running", "stopped"):
-                raise Garbled(f"{place.view.endpoint} answered without the state of a task")
-            if data["status"] == "stopped":
-                self._pending = None
-                said = " ".join(str(data.get("exitstatus") or "no exit status").split())
-                if said != "OK":
-                    self.log.warning("task %s of %s: %s", upid.split(":")[5], place.guest, said)
+            self.deadline.sleep(pause, f"task {kind} of {place.guest}")
+            pause, later = later, min(1.0, 1.3 * later)
+            said = self._end_of(place, upid)
+            if said:
                 return said
+
+    def _end_of(self, place: Place, upid: str) -> str:
+        """Return a task's exit text, "" while it has none."""
+        try:
+            data = self.cluster.get_at(place.guest, place.view, f"tasks/{quote(upid, safe='')}/status")
+        except Refused as error:
+            if error.status == 400 and error.says("no such task"):
+                self._pending = None
+                return "the task is not known any more"
+            raise
+        if not isinstance(data, dict) or data.get("status") not in ("running", "stopped"):
+            raise Garbled(f"{place.view.endpoint} answered without the state of a task")
+        if data["status"] == "running":
+            return ""
+        self._pending = None
+        said = " ".join(str(data.get("exitstatus") or "no exit status").split())
+        if said != "OK":
+            self.log.warning("task %s of %s: %s", upid.split(":")[5], place.guest, said)
+        return said
 
     def _ask(self, place: Place) -> Look:
         data = self.cluster.get_at(place.guest, place.view, "/status/current")
@@ -362,9 +407,9 @@ class GuestPower:
         """Find the plug in the views.  Raises FenceError when there is no such guest, or more than one."""
         plug = self.identity.plug
         for view in views:
-            guests = list(view.guests.values())
-            found = [guest for guest in guests if guest.vmid == int(plug)] if plug.isdecimal() else \
-                    [guest for guest in guests if guest.name == plug]  # fmt: skip
+            found = [view.guests[int(plug)]] if plug.isdecimal() and int(plug) in view.guests else []
+            if not plug.isdecimal() and plug not in view.nodes:
+                found = [guest for guest in self.cluster.named(view) if guest.name == plug]
             if len(found) > 1:
                 numbers = ", ".join(str(guest.vmid) for guest in found)
                 raise Misconfigured(f"{len(found)} guests are named {plug} ({numbers}): use the number")
@@ -381,8 +426,8 @@ class GuestPower:
             return Misconfigured(f"plug {plug} is a Proxmox VE node, not a guest: use the number or the name of the virtual machine")
         if plug.isdecimal():
             return FenceError(f"there is no guest {plug}, or user {user} lacks VM.Audit on /vms/{plug}")
-        unnamed = any(not guest.name for guest in view.guests.values())
-        hint = "; some guests' names are not known at the moment: use the number" if unnamed else ""
+        unnamed = {guest.node for guest in self.cluster.named(view) if not guest.name}
+        hint = f"; the names of guests on {', '.join(sorted(unnamed))} are not known at the moment: use the number" if unnamed else ""
         return FenceError(f"no guest that user {user} may see (VM.Audit) is named {plug}{hint}")
 
     def _check_identity(self, place: Place, look: Look) -> None:

@@ -97,6 +97,7 @@ class Endpoint:
     def __init__(self, connection: Connection, who: Credentials, deadline: Deadline, log: logging.Logger) -> None:
         self.connection, self.who, self.deadline, self.log = connection, who, deadline, log
         self.node = ""
+        self.heard = deadline.began  # When it last gave an answer that could be read.
         self.dead = ""
         self.capabilities: Mapping[str, Any] = {}
         self._headers: dict[str, str] = {}
@@ -178,6 +179,7 @@ class Endpoint:
         if reply.status == 200:
             if "data" not in document:
                 raise Garbled(f"{what} was answered without data")
+            self.heard = self.deadline.clock.now()
             return document["data"]
         message, errors = document.get("message"), document.get("errors")
         text = reply.reason or (message if isinstance(message, str) else "")

@@ -71,23 +71,26 @@ class FencePve(FenceAgent):
         return wrong
 
     def login(self) -> None:
+        self._guests: dict[str, GuestPower] = {}
         self.cluster = Cluster(self.transport(), self.addresses(), self.credentials(), self.deadline, self.log)
         self.cluster.connect()
 
     def logout(self) -> None:
-        self.cluster.close()
+        if "cluster" in vars(self):
+            self.cluster.close()
 
     def status(self, plug: str) -> Power:
         return Power.ON if self.guest(plug).running() else Power.OFF
 
     def power_off(self, plug: str) -> bool:
-        return self.guest(plug, self.patient()).off()
+        return self.guest(plug).off()
 
     def power_on(self, plug: str) -> bool:
         clock = self.clock
+        guest = self.guest(plug)
         if self.action == "reboot":
-            return self.guest(plug, Deadline(clock, clock.now(), min(self.deadline.at, clock.now() + BACK_ON_SECONDS))).on()
-        return self.guest(plug, self.patient()).on()
+            guest.deadline = Deadline(clock, clock.now(), min(self.deadline.at, clock.now() + BACK_ON_SECONDS))
+        return guest.on()
 
     def cycle(self, plug: str) -> None:
         guest = self.guest(plug)
@@ -105,7 +108,8 @@ class FencePve(FenceAgent):
 
     def monitor(self) -> None:
         """Prove the whole way that fencing takes, but for the fencing: login, guest, its node, its state, the right to stop it."""
-        self.cluster.patiently(self.cluster.views)
+        if not self.plugs:
+            self.cluster.patiently(self.cluster.views)
         for plug in self.plugs:
             place, look = self.guest(plug).seen()
             self._check_rights(place)
@@ -140,14 +144,16 @@ class FencePve(FenceAgent):
     def credentials(self) -> Credentials:
         return credentials(self.given.text("username"), self.given.secret("password"), self.given.secret("token"))
 
-    def guest(self, plug: str, deadline: Deadline | None = None) -> GuestPower:
-        identity = Identity(plug, kind=self.given.text("vmtype"), name=self.given.text("vm_name"), uuid=self.given.text("vm_uuid"),
-                            nodename=self.nodename)  # fmt: skip
-        return GuestPower(self.cluster, identity, deadline or self.deadline, self.log)
+    def guest(self, plug: str) -> GuestPower:
+        if plug not in self._guests:
+            identity = Identity(plug, kind=self.given.text("vmtype"), name=self.given.text("vm_name"), uuid=self.given.text("vm_uuid"),
+                                nodename=self.nodename)  # fmt: skip
+            self._guests[plug] = GuestPower(self.cluster, identity, self.patient(), self.log)
+        return self._guests[plug]
 
     def patient(self) -> Deadline:
         """Return the deadline of a change of power: power_timeout counts only for who sets it."""
-        limit = self.given.number("power_timeout") if self.given.has("power_timeout") else 0.0
+        limit = self.given.number("power_timeout") if self.given.has("power_timeout") and self.action in ("on", "off", "reboot") else 0.0
         return Deadline(self.clock, self.deadline.began, min(self.deadline.at, self.clock.now() + limit)) if limit else self.deadline
 
     def _check_rights(self, place: Place) -> None:
@@ -156,8 +162,7 @@ class FencePve(FenceAgent):
         try:
             data = place.view.endpoint.get("/access/permissions", {"path": path})
         except Refused as error:
-            self.log.debug("rights are not known: %s", error)
-            return
+            raise FenceError(f"whether user {self.cluster.who.name} has {PRIVILEGE} on {path} cannot be read: {error}") from None
         rights = data.get(path) if isinstance(data, dict) else None
         if not isinstance(rights, dict) or PRIVILEGE not in rights:
             raise FenceError(f"user {self.cluster.who.name} lacks {PRIVILEGE} on {path}: fencing {guest} would be refused")

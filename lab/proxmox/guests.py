@@ -147,12 +147,15 @@ class Guest:
         return f"{'ct' if self.config.kind == 'lxc' else 'vm'}:{self.vmid}"
 
     def locks_for(self, kind: str, seconds: float) -> None:
-        """Lock the guest for a while: "flock" holds the lock file on its node, any other kind stands in its configuration."""
+        """Lock the guest for a while: "flock" holds the lock file on its node, any other kind stands in its configuration.
+
+        Who wants to lock the configuration gives up when it is locked, or when the lock file is held for longer.
+        """
         if kind == "flock":
             node, holder = self.node, object()
             self.flocks[node] = holder
             self.later(seconds, lambda: self.unlock_file(node, holder))
-        else:
+        elif not self.lock and not self.flocks.get(self.node):
             self.lock = kind
             self.later(seconds, lambda: self.change(lock="") if self.lock == kind else None)
 

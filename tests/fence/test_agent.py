@@ -211,7 +211,7 @@ def test_method_cycle_is_no_matter_of_off() -> None:
         (["disable_timeout=True", "time_limit=30"], {}, 30),
         (["power_timeout=0"], {"PCMK_service": "pacemakerd"}, 50),
         (["power_timeout=100", "time_limit=9"], {}, 9),
-        (["delay=10"], {"PCMK_service": "pacemaker-fenced"}, 60),
+        (["delay=30"], {"PCMK_service": "pacemaker-fenced"}, 60),
     ],
 )
 def test_how_long_off_is_waited_for(lines: list[str], environ: dict[str, str], seconds: float) -> None:
@@ -230,7 +230,7 @@ class Slow(Strip):
 @pytest.mark.parametrize(
     "lines, limit",
     [(["action=status"], 15), (["action=monitor"], 15), (["action=list"], 15), (["action=status", "delay=30"], 15),
-     (["action=on", "delay=30"], 50), (["action=off"], 50), (["action=reboot", "delay=5"], 55),
+     (["action=on", "delay=30"], 50), (["action=off"], 50), (["action=reboot", "delay=5"], 50), (["action=reboot", "delay=45"], 75),
      (["action=off", "delay=5", "time_limit=20"], 20), (["action=status", "time_limit=20"], 20)],
 )  # fmt: skip
 def test_every_action_ends_by_its_limit(lines: list[str], limit: float) -> None:
@@ -356,7 +356,7 @@ class Remembering:
 def test_the_watch_learns_the_limit_and_what_is_certain() -> None:
     watch = Remembering()
     run("plug=1", "action=reboot", "delay=2", watch=watch, agent=Breaking)
-    assert watch.moments == [52]
+    assert watch.moments == [50]
     assert watch.outcomes[0] == (0, "Success: Rebooted\n")
     watch = Remembering()
     run("plug=1", "action=off", device=Device(deaf={OFF: 9}), watch=watch)
