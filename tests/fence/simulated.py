@@ -96,6 +96,7 @@ class Line:
 
 # What the network does to one request, by name.
 MISHAPS = (
+    "slow connection",  # packets are lost while it is made
     "refused",  # there is no connection: nothing was sent
     "reset before",  # the connection breaks before the request arrives
     "reset after",  # the request is obeyed, the connection breaks before the answer
@@ -109,7 +110,6 @@ MISHAPS = (
     "empty",  # 200 and nothing more
     "not utf-8",
 )
-UNSENT = ("refused", "reset before")
 
 
 def mistyped(body: bytes, dice: random.Random) -> bytes:
@@ -246,7 +246,11 @@ class SimulatedConnection:
             if self.node.reach != ANSWERS:
                 self.clock.spend(by - self.clock.now())
                 raise Unreachable(f"{self.address}: no connection within {seconds:g} s")
-            self.clock.spend(2 * self.network.travel())
+            seconds_taken = self.network.dice.uniform(0.0, seconds) if mishap == "slow connection" else 2 * self.network.travel()
+            if self.clock.now() + seconds_taken > by:
+                self.clock.spend(by - self.clock.now())
+                raise Unreachable(f"{self.address}: no connection within {seconds:g} s")
+            self.clock.spend(seconds_taken)
         self._known = True
 
     def _alive(self, node: Node, by: float) -> None:
@@ -290,7 +294,7 @@ class SimulatedConnection:
         elif mishap == "not utf-8":
             body = body[: len(body) // 2] + b"\xff\xfe" + body[len(body) // 2 :]
         elif mishap == "empty":
-            body = b""
+            return Reply(200, "OK", b"")
         elif mishap == "html":
             return Reply(200, "OK", b"<html><body>stopped</body></html>")
         elif mishap == "bad gateway":
