@@ -12,7 +12,8 @@ import pytest
 import requests
 
 COMMAND = [sys.executable, "-m", "lab.proxmox", "--port", "0"]
-GUESTS = ("--node", "a=127.0.0.21", "--node", "b=127.0.0.22", "--guest", "100=web@a", "--guest", "101=db@b,lxc,stopped", "--dead", "b")
+A = "127.0.0.21"
+GUESTS = ("--node", f"a={A}", "--node", "b=127.0.0.22", "--guest", "100=web@a", "--guest", "101=db@b,lxc,stopped", "--dead", "b")
 
 
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT])
@@ -28,7 +29,7 @@ def test_it_serves_what_it_says_until_it_is_told_to_end(tmp_path: Path, ending: 
         rest = running.stdout.read()
         assert running.wait(10) == 0
     assert lines[0] == f"CA: {tmp_path}/pve-root-ca.pem"
-    assert lines[2].startswith("node a: https://127.0.0.21:") and "(up)" in lines[2] and "(dead)" in lines[3]
+    assert lines[2].startswith(f"node a: https://{A}:") and "(up)" in lines[2] and "(dead)" in lines[3]
     assert lines[4:] == ["guest 100: web, qemu on a, running", "guest 101: db, lxc on b, stopped"]
     assert answer.status_code == 401 and rest in ("", "a GET /version: 401\n")
 
