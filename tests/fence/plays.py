@@ -210,11 +210,12 @@ class Play:
         """Return the processes of a guest that an agent could know of.
 
         HA starts a guest elsewhere when its node's watchdog must have fired.  If it has not, Proxmox VE's own promise is broken; only
-        somebody who reaches that node can tell that the guest still runs there.
+        somebody who reaches that node, by `ip` or by the address that the cluster tells, sees that the guest still runs there.
         """
         schedule, nodes = self.schedule, self.world.nodes
         deaf = any(each.what in {"api", "slow", "daemon"} for each in schedule.happenings) or schedule.storms or schedule.mishaps
-        return [run for run in guest.runs if nodes[run.node].watchdog or (run.node in schedule.endpoints and not deaf)]
+        told = schedule.audit or schedule.credentials == "root"
+        return [run for run in guest.runs if nodes[run.node].watchdog or (not deaf and (told or run.node in schedule.endpoints))]
 
     def excused(self) -> bool:
         """Tell whether success cannot be demanded: too little time, too few rights, or the only endpoint is what is away."""
@@ -226,9 +227,6 @@ class Play:
             return True
         # HA stops its guests with QEMU's full 60 s before SIGTERM.
         if schedule.ha and (schedule.dies_at != QUIT or (not schedule.audit and schedule.credentials != "root")):
-            return True
-        # A container has no reset: HA has to stop and to start it.
-        if schedule.ha and schedule.kind == "lxc" and schedule.method == "cycle":
             return True
         return all(self.world.nodes[name].reach != ANSWERS for name in schedule.endpoints)
 
@@ -276,17 +274,23 @@ SILENT = {"late", "stalled"}
 # What a success of each action says of the truth.
 
 
+def was_off(play: Play, guest: Guest) -> Iterator[str]:
+    if free_moment(play.known_runs(guest), play.began, play.ended) is None:
+        yield f"LIE: success, and at every moment of the call a process of guest {guest.vmid} ran"
+
+
 def off_is_true(play: Play) -> Iterator[str]:
     for guest in play.guests():
-        if free_moment(play.known_runs(guest), play.began, play.ended) is None:
-            yield f"LIE: success, and at every moment of the call a process of guest {guest.vmid} ran"
+        yield from was_off(play, guest)
 
 
 def cycle_is_true(play: Play) -> Iterator[str]:
     for guest in play.guests():
         reset = any(play.began <= reset.at <= play.ended for reset in guest.resets)
         started = any(play.began <= run.began <= play.ended and run.qmp != "inmigrate" for run in guest.runs)
-        if not reset and not started:
+        if guest.config.kind == "lxc":  # It has no reset: it is stopped and started.
+            yield from was_off(play, guest)
+        elif not reset and not started:
             yield f"LIE: success, and guest {guest.vmid} was neither reset nor started"
 
 

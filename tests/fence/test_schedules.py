@@ -13,7 +13,6 @@ from dataclasses import replace
 
 import pytest
 
-from fence_lab.clock import Deadline
 from fence_lab.cluster import Guest
 from fence_lab.errors import FenceError
 from fence_lab.power import GuestPower, Look, Place
@@ -160,8 +159,8 @@ def test_an_agent_that_trusts_what_proves_nothing_is_caught(power: type[GuestPow
     theme, complaint = WRONG[power]
 
     class Wrong(FencePve):
-        def guest(self, plug: str, deadline: Deadline | None = None) -> GuestPower:
-            right = super().guest(plug, deadline)
+        def guest(self, plug: str) -> GuestPower:
+            right = super().guest(plug)
             return power(right.cluster, right.identity, right.deadline, right.log)
 
     played = 0
