@@ -272,6 +272,8 @@ def surroundings(dice: random.Random) -> dict[str, object]:
         options = {**options, "delay": str(dice.choice((1, 5)))}
     if dice.random() < 0.08 and action != "status":
         options = {"plug": dice.choice((NAME, f"{VMID},222"))}
+    if dice.random() < 0.1:
+        options = {**options, "verbose": "1"}
     locked = dice.choice(("backup", "backup", "migrate", "snapshot")) if dice.random() < 0.1 else ""
     return {
         "action": "reboot" if action == "cycle" else action,
