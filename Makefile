@@ -8,7 +8,7 @@ SBINDIR ?= /usr/sbin
 # make test JOBS=1 PARTS="bullseye trixie" LIMIT=600 ARGS="-k startup -x"
 JOBS ?= 2
 PARTS ?=
-LIMIT ?= 3600
+LIMIT ?= 4800
 ARGS ?=
 
 # A plain `su` leaves these out.

@@ -23,6 +23,8 @@ ROUND_SECONDS = CONNECT_SECONDS + READ_SECONDS + 0.5
 
 # How long a hypervisor may fail to answer before it is given up: the cluster may have another way to fence.
 PATIENCE = 5.0
+# Before it is known where the guest is: two connections that are not made, since nothing will follow them.
+FIRST_PATIENCE = 7.0
 PAUSE = 0.5
 
 T = TypeVar("T")
@@ -110,8 +112,8 @@ class Cluster:
         return views
 
     def patiently(self, step: Callable[[], T]) -> T:
-        """Try something again that fails for want of an answer, for PATIENCE seconds."""
-        clock, patience = self.deadline.clock, Patience(self.deadline.clock, PATIENCE)
+        """Try something again that fails for want of an answer."""
+        clock, patience = self.deadline.clock, Patience(self.deadline.clock, FIRST_PATIENCE)
         while True:
             began = clock.now()
             try:
@@ -241,8 +243,12 @@ class Cluster:
     def _view(self, endpoint: Endpoint) -> View:
         nodes, guests = {}, {}
         for row in rows(endpoint.get("/cluster/resources"), str(endpoint)):
-            if row.get("type") == "node":
-                nodes[str(row.get("node"))] = str(row.get("status"))
+            if not isinstance(row.get("type"), str):
+                raise Garbled(f"{endpoint} lists something of no type")
+            if row["type"] == "node":
+                if not isinstance(row.get("node"), str):
+                    raise Garbled(f"{endpoint} lists a node without a name")
+                nodes[row["node"]] = str(row.get("status"))
             elif row.get("type") in GUESTS:
                 guest = guest_of(row, str(endpoint))
                 guests[guest.vmid] = guest

@@ -79,7 +79,7 @@ class Exchange:
 
     def late(self) -> Lost:
         what = "the answer did not end" if self.received else "no answer"
-        return Lost(f"{self.address}: {what} within {self.read:g} s")
+        return Lost(f"{self.address}: {what} within {self.read:.2g} s")
 
     def broken(self, error: Exception) -> TransportError:
         """Return what to raise for an error of the libraries.  Their texts may hold headers, so only the type is told."""
@@ -217,7 +217,7 @@ class HttpsConnection(Connection):
             except Untrusted as error:
                 untrusted = untrusted or error
             except socket.timeout:
-                race.failures.append((f"connected, but no TLS handshake within {exchange.connect:g} s", str(place[0])))
+                race.failures.append((f"connected, but no TLS handshake within {exchange.connect:.2g} s", str(place[0])))
             except (OSError, ValueError) as error:
                 race.failures.append((trust.no_tls(error), str(place[0])))
             else:
@@ -394,4 +394,4 @@ class HttpsTransport(Transport):
         if unexpected:
             raise unexpected[0]
         ended = dict(values)
-        return {key: ended[key] if key in ended else Lost(f"{key}: no end within {within:g} s") for key in calls}
+        return {key: ended[key] if key in ended else Lost(f"{key}: no end within {within:.2g} s") for key in calls}

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 from fence_lab.clock import Deadline, Patience
-from fence_lab.cluster import PATIENCE, PAUSE, Cluster, Guest, View
+from fence_lab.cluster import FIRST_PATIENCE, PATIENCE, PAUSE, Cluster, Guest, View
 from fence_lab.errors import Away, FenceError, Misconfigured, OutOfTime
 from fence_lab.proxmox import Garbled, Refused
 from fence_lab.transport import READ_SECONDS, TransportError
@@ -27,6 +27,8 @@ STOP_TASK_SECONDS = 1.05
 TASK_SECONDS = 0.3
 # HA's manager and its local parts each look at their queues every 10 s.
 HA_SECONDS = 30.0
+# One silence of a hypervisor that has answered before is borne: much may have been reached already.
+SECOND_PATIENCE = 2 * READ_SECONDS + 1
 RUNS = "it runs"
 MIGRATING = "is being migrated, which is waited for"
 
@@ -232,12 +234,11 @@ class GuestPower:
                 done = "; ".join([str(error), *([str(done)] if done else []), *self.cluster.failures.values()])
             except (TransportError, Unproven) as error:
                 self.log.debug("%s", error)
-                if self._known:
-                    # One silence of a hypervisor that has answered before is borne: much may have been reached already.
-                    patience.seconds = 2 * READ_SECONDS + 1
+                patience.seconds = SECOND_PATIENCE if self._known else PATIENCE if self._last else FIRST_PATIENCE
                 if patience.ends(max(began, self.cluster.heard)):
                     raise self._given_up(error) from None
-                done = str(error)
+                # What the end of time has cut short is not the cause.
+                done = done if done and self.deadline.left() <= PAUSE else str(error)
             if not isinstance(done, str):
                 return done
             if self._place:  # Not forgotten when the next look fails.

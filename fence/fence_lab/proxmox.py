@@ -83,6 +83,7 @@ def credentials(username: str, password: str, token: str) -> Credentials:
         return Credentials(user, password, name)
     found = TOKEN.fullmatch(token)
     if found:
+        logs.hide(found["secret"])
         if found["user"] and username and found["user"] != user and "!" in username:
             raise Misconfigured(f"the token belongs to {found['user']}, but username is {username}")
         return Credentials(found["user"] or user, found["secret"], found["name"])

@@ -94,11 +94,15 @@ class FencePve(FenceAgent):
 
     def cycle(self, plug: str) -> None:
         guest = self.guest(plug)
-        if guest.seen()[0].guest.kind == "lxc":  # A container has no reset.
-            guest.off()
-            guest.on()
-        else:
+        if guest.seen()[0].guest.kind == "qemu":
             guest.cycle()
+            return
+        # A container has no reset.
+        guest.off()
+        try:
+            self.power_on(plug)
+        except FenceError as error:
+            self.log.error("fenced, but not powered on again: %s", error)
 
     def outlets(self) -> Iterable[Outlet]:
         views = self.cluster.patiently(self.cluster.views)

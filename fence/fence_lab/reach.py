@@ -116,7 +116,7 @@ class Race:
     def unanswered(self, seconds: float) -> None:
         """Note those that neither came nor failed."""
         for place in [place for _, _, place in self.pending.values()] + [place for _, place in self.waiting]:
-            self.failures.append((f"no connection within {seconds:g} s", str(place[0])))
+            self.failures.append((f"no connection within {seconds:.2g} s", str(place[0])))
 
 
 def told(failures: Sequence[tuple[str, str]], host: str) -> str:
