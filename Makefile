@@ -8,7 +8,7 @@ SBINDIR ?= /usr/sbin
 # make test JOBS=1 PARTS="bullseye trixie" LIMIT=600 ARGS="-k startup -x"
 JOBS ?= 2
 PARTS ?=
-LIMIT ?= 4800
+LIMIT ?= 3600
 ARGS ?=
 
 # A plain `su` leaves these out.

@@ -34,7 +34,7 @@ WRONG: list[tuple[Options, str]] = [
     ({"ip": ","}, "ip"),
     ({"ip": "127.0.0.11:99999"}, "99999.*range"),
     ({"ip": "127.0.0.11:0"}, "range"),
-    ({"ip": "https://127.0.0.11"}, "host name"),
+    ({"ip": "https://pve1.example.com"}, "host name"),
     ({"ip": "root@127.0.0.11"}, "host name"),
     ({"ip": "127.0.0.11/24"}, "host name"),
     ({"username": ""}, "login name"),
