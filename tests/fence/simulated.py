@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeVar
 from urllib.parse import unquote
@@ -18,7 +18,7 @@ from fence_lab.clock import Clock
 from fence_lab.errors import FenceError
 from fence_lab.transport import CONNECT_SECONDS, READ_SECONDS, Address, Lost, Reply, Unreachable
 from lab.proxmox import wire
-from lab.proxmox.api import Api, Request, Response
+from lab.proxmox.api import Api, Request, Response, Unanswered
 from lab.proxmox.nodes import ANSWERS, REFUSING, Node
 from lab.proxmox.world import World
 
@@ -276,9 +276,10 @@ class SimulatedConnection:
         node, api = self.node, self.transport.api
 
         def arrive() -> None:
-            if node is not None and node.reach == ANSWERS:
+            if node is not None:
                 self.transport.note("%s %s %s arrives late", node.name, request.method, request.path)
-                api.handle(node.name, request)
+                with suppress(Unanswered):
+                    api.handle(node.name, request)
 
         self.transport.world.at(seconds, arrive)
 
