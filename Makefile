@@ -19,7 +19,7 @@ export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 help:
 	@echo 'make demo     the stock agent and ours over one database whose storage stops answering: a table and a picture'
 	@echo 'make test     linters and the whole suite on Debian 11, 12 and 13; PARTS=, JOBS=, LIMIT= and ARGS= narrow it'
-	@echo 'make bench    what a monitor costs, as ratios, against the budgets'
+	@echo 'make bench    what a monitor and a fencing cost, as ratios, against the budgets'
 	@echo 'make setup    what the three above begin with: see what is missing on this machine and install it'
 	@echo 'make install  the framework, the agents and fence_pve, into this machine or below DESTDIR'
 	@echo

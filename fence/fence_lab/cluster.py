@@ -26,6 +26,8 @@ PATIENCE = 5.0
 # Before it is known where the guest is: two connections that are not made, since nothing will follow them.
 FIRST_PATIENCE = 7.0
 PAUSE = 0.5
+# A node that is likely to be dead has cost a connection's time already; a proxy that has no route to it says so after 3 s.
+DOUBTFUL_READ_SECONDS = 4.0
 
 T = TypeVar("T")
 
@@ -199,7 +201,8 @@ class Cluster:
             if self.deadline.clock.now() - began >= CONNECT_SECONDS:
                 ways = []
         others = ways if direct else [*ways, *self._direct(guest.node, view)]
-        outcomes = self._at_once(lambda other: other.get(path), others)
+        read = DOUBTFUL_READ_SECONDS if doubtful else READ_SECONDS
+        outcomes = self._at_once(lambda other: other.get(path, read=read), others)
         for other, outcome in outcomes.items():
             if not isinstance(outcome, FenceError):
                 if other not in self.endpoints:
@@ -208,7 +211,7 @@ class Cluster:
         for outcome in outcomes.values():
             if isinstance(outcome, Refused):
                 raise outcome
-        raise failure or self._worst({other: outcome for other, outcome in outcomes.items() if isinstance(outcome, FenceError)})
+        raise failure or Lost("; ".join(map(str, outcomes.values())))
 
     def post_at(self, guest: Guest, view: View, tail: str, params: Mapping[str, str]) -> Any:
         """Order something at the node of a guest, once.  Another way is tried only when nothing was sent on the one before."""

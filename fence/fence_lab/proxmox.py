@@ -140,29 +140,29 @@ class Endpoint:
         self._headers, self._csrf, self.capabilities = other._headers, other._csrf, other.capabilities
         return self
 
-    def get(self, path: str, params: Mapping[str, str] | None = None) -> Any:
+    def get(self, path: str, params: Mapping[str, str] | None = None, read: float = READ_SECONDS) -> Any:
         """Return the data of an answer.  Raises Refused, LoginRefused or TransportError (Unreachable, Lost, Garbled, PeerLost)."""
-        return self._ask("GET", path, params or {})
+        return self._ask("GET", path, params or {}, read)
 
     def post(self, path: str, params: Mapping[str, str] | None = None) -> Any:
         """As `get`.  A request whose answer was lost may have been obeyed: it is for the caller to look."""
         return self._ask("POST", path, params or {})
 
-    def _ask(self, method: str, path: str, params: Mapping[str, str]) -> Any:
+    def _ask(self, method: str, path: str, params: Mapping[str, str], read: float = READ_SECONDS) -> Any:
         if not self._headers:
             self.login()
-        reply = self._send(method, path, params)
+        reply = self._send(method, path, params, read)
         if reply.status == 401 and self._again and not self.who.token:
             self._again = False
             self.log.debug("%s: the ticket is not accepted any more, logging in again", self)
             self.login()
-            reply = self._send(method, path, params)
+            reply = self._send(method, path, params, read)
         if reply.status == 401:
             raise LoginRefused(f"{self}: {self.who.name} is not accepted: {reply.reason or 'no reason given'}")
         return self._data(reply, path)
 
-    def _send(self, method: str, path: str, params: Mapping[str, str]) -> Reply:
-        connect, read = self.deadline.within(CONNECT_SECONDS), self.deadline.within(READ_SECONDS)
+    def _send(self, method: str, path: str, params: Mapping[str, str], read: float = READ_SECONDS) -> Reply:
+        connect, read = self.deadline.within(CONNECT_SECONDS), self.deadline.within(read)
         headers = {**self._headers, **(self._csrf if method != "GET" else {})}
         try:
             return self.connection.request(method, ROOT + path, params=params, headers=headers, connect=connect, read=read)
