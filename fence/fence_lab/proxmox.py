@@ -162,7 +162,10 @@ class Endpoint:
         return self._data(reply, path)
 
     def _send(self, method: str, path: str, params: Mapping[str, str], read: float = READ_SECONDS) -> Reply:
-        connect, read = self.deadline.within(CONNECT_SECONDS), self.deadline.within(read)
+        # Both together never last longer than what is left.
+        left = self.deadline.within(CONNECT_SECONDS + read)
+        connect = left * CONNECT_SECONDS / (CONNECT_SECONDS + read)
+        read = left - connect
         headers = {**self._headers, **(self._csrf if method != "GET" else {})}
         try:
             return self.connection.request(method, ROOT + path, params=params, headers=headers, connect=connect, read=read)
