@@ -123,6 +123,22 @@ def qmstop(world: World, guest: Guest, node: Node, task: Task, skiplock: bool = 
     return with_flock(guest, node, task, stop())
 
 
+def _begin(world: World, guest: Guest, node: Node) -> Steps:
+    """Begin a guest's process, as its start does once nothing speaks against it."""
+    if any(run.node == node.name for run in guest.living()):
+        # A process that the node has forgotten still is in its systemd scope (QemuServer.pm:5760).
+        yield 20.0
+        raise Died("timeout waiting on systemd")
+    if guest.start_fails:
+        yield guest.start_seconds
+        raise Died(guest.start_fails)
+    try:
+        world.begin(guest, node)
+    except OSError as error:
+        raise Died(f"start failed: {error}") from None
+    yield guest.start_seconds
+
+
 def qmstart(world: World, guest: Guest, node: Node, task: Task, skiplock: bool = False) -> Steps:
     """Start a virtual machine (qemu-server src/PVE/QemuServer.pm:5504-5547)."""
 
@@ -136,18 +152,7 @@ def qmstart(world: World, guest: Guest, node: Node, task: Task, skiplock: bool =
         refuse_locked(config, skiplock, "suspended")
         if running:
             raise Died(f"VM {guest.vmid} already running")
-        if any(run.node == node.name for run in guest.living()):
-            # A process that the node has forgotten still is in its systemd scope (QemuServer.pm:5760).
-            yield 20.0
-            raise Died("timeout waiting on systemd")
-        if guest.start_fails:
-            yield guest.start_seconds
-            raise Died(guest.start_fails)
-        try:
-            world.begin(guest, node)
-        except OSError as error:
-            raise Died(f"start failed: {error}") from None
-        yield guest.start_seconds
+        yield from _begin(world, guest, node)
 
     return with_flock(guest, node, task, start())
 
@@ -215,18 +220,7 @@ def vzstart(world: World, guest: Guest, node: Node, task: Task, skiplock: bool =
         refuse_locked(config, skiplock, "mounted")
         if guest.run_on(node.name):
             raise Died(f"CT {guest.vmid} already running")
-        if any(run.node == node.name for run in guest.living()):
-            # A process that the node has forgotten still is in its systemd scope (QemuServer.pm:5760).
-            yield 20.0
-            raise Died("timeout waiting on systemd")
-        if guest.start_fails:
-            yield guest.start_seconds
-            raise Died(guest.start_fails)
-        try:
-            world.begin(guest, node)
-        except OSError as error:
-            raise Died(f"start failed: {error}") from None
-        yield guest.start_seconds
+        yield from _begin(world, guest, node)
 
     return with_flock(guest, node, task, start())
 
