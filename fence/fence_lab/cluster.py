@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -18,6 +19,7 @@ from fence_lab.proxmox import Credentials, Endpoint, Garbled, LoginRefused, Refu
 from fence_lab.transport import CONNECT_SECONDS, READ_SECONDS, Address, Lost, Transport, TransportError
 
 GUESTS = ("qemu", "lxc")
+VMID = re.compile("[0-9]{1,9}")
 # Both bounds, and a little for what is done around them.
 ROUND_SECONDS = CONNECT_SECONDS + READ_SECONDS + 0.5
 
@@ -73,11 +75,22 @@ class View:
 def guest_of(row: Mapping[str, Any], where: str) -> Guest:
     """Read a guest's line.  Raises Garbled."""
     vmid, node, kind = row.get("vmid"), row.get("node"), row.get("type")
-    if isinstance(vmid, bool) or not isinstance(vmid, (int, str)) or not str(vmid).isdigit() or not isinstance(node, str) or not node:
+    if isinstance(vmid, bool) or not VMID.fullmatch(str(vmid)) or not isinstance(node, str) or not node:
         raise Garbled(f"{where} lists a guest without number or node")
-    return Guest(int(vmid), str(kind), node, name=str(row.get("name") or ""), power=str(row.get("status") or "unknown"),
+    return Guest(int(str(vmid)), str(kind), node, name=str(row.get("name") or ""), power=str(row.get("status") or "unknown"),
                  template=str(row.get("template") or "0") != "0", lock=str(row.get("lock") or ""),
                  ha=row.get("hastate") not in (None, "", "ignored"))  # fmt: skip
+
+
+def nested(one: Iterable[str], other: Iterable[str]) -> bool:
+    """Tell whether one list of members is a part of the other: that is what a member sees that has lost its corosync."""
+    ours, theirs = set(one), set(other)
+    return ours <= theirs or theirs <= ours
+
+
+def mixed(one: Endpoint, ours: Iterable[str], other: Endpoint, theirs: Iterable[str]) -> Misconfigured:
+    return Misconfigured(f"{one} and {other} are not of one cluster (nodes {', '.join(sorted(ours))} and {', '.join(sorted(theirs))}): "
+                         "correct the list in ip")  # fmt: skip
 
 
 class Cluster:
@@ -90,7 +103,9 @@ class Cluster:
         self.endpoints = [Endpoint(transport.connection(address), who, deadline, log) for address in addresses]
         # Endpoints that did not answer, and what they did instead.
         self.failures: dict[str, str] = {}
-        self._status_denied = self._recognised = False
+        self._status_denied = False
+        # The members' certificates, as each endpoint lists them.
+        self._seals: dict[Endpoint, dict[str, str]] = {}
         self._members: dict[str, str] = {}
         self._names: dict[tuple[str, str], dict[int, str]] = {}
 
@@ -146,7 +161,7 @@ class Cluster:
     def _ask_names(self, node: str, kind: str, view: View) -> dict[int, str]:
         way = self.routes(node, view.endpoint)[0]
         listed = rows(way.get(f"/nodes/{node}/{kind}"), str(way))
-        return {int(row["vmid"]): str(row.get("name") or "") for row in listed if str(row.get("vmid")).isdigit()}
+        return {int(row["vmid"]): str(row.get("name") or "") for row in listed if VMID.fullmatch(str(row.get("vmid")))}
 
     @property
     def heard(self) -> float:
@@ -157,24 +172,37 @@ class Cluster:
         """Return the endpoints that have answered so far, or all when none has."""
         return [endpoint for endpoint in self.endpoints if not endpoint.dead] or self.endpoints
 
-    def recognise(self, view: View) -> None:
-        """Learn which endpoint is which node, by the certificates that the cluster knows, where there is a choice."""
-        if self._recognised or len(self.alive()) < 2:
+    def revive(self) -> None:
+        """Count on endpoints again that did not answer."""
+        for endpoint in self.endpoints:
+            endpoint.dead = ""
+
+    def recognise(self, views: Sequence[View]) -> None:
+        """Learn which endpoint is which node, and that all are of one cluster, by the certificates that the members have.
+
+        Raises Misconfigured when they are not: what has not been compared is not asked for a guest (`routes`).
+        """
+        if len(self.endpoints) < 2:
             return
-        self._recognised = True
-        try:
-            listed = rows(view.endpoint.get("/nodes"), str(view.endpoint))
-        except (TransportError, Refused) as error:
-            self.log.debug("which endpoint is which node is not known: %s", error)
-            return
-        names = {str(row.get("ssl_fingerprint") or "").upper(): str(row.get("node")) for row in listed}
-        for endpoint in self.alive():
-            endpoint.node = names.get((endpoint.connection.fingerprint or "none").upper(), "")
+        found, _ = self._everywhere(self._ask_seals, [view.endpoint for view in views if view.endpoint not in self._seals])
+        self._seals.update(found)
+        for endpoint, seals in self._seals.items():
+            first, theirs = next(iter(self._seals.items()))
+            common = [node for node in set(seals) & set(theirs) if seals[node] and theirs[node]]
+            # One may have been renewed where the other part does not learn of it; not all of them.
+            if not nested(seals, theirs) or (common and all(seals[node] != theirs[node] for node in common)):
+                raise mixed(first, theirs, endpoint, seals)
+            names = {seal: node for node, seal in seals.items()}
+            endpoint.node = names.get((endpoint.connection.fingerprint or "none").upper(), endpoint.node)
+
+    def _ask_seals(self, endpoint: Endpoint) -> dict[str, str]:
+        return {str(row.get("node")): str(row.get("ssl_fingerprint") or "").upper() for row in rows(endpoint.get("/nodes"), str(endpoint))}
 
     def routes(self, node: str, first: Endpoint) -> list[Endpoint]:
         """Return the endpoints by which to ask a node: itself, then `first`, then the others."""
-        ways = [endpoint for endpoint in self.alive() if endpoint.node == node]
-        ways += [*([] if first.dead else [first]), *self.alive()]
+        known = [endpoint for endpoint in self.alive() if endpoint is first or endpoint in self._seals]
+        ways = [endpoint for endpoint in known if endpoint.node == node]
+        ways += [*([] if first.dead and known else [first]), *known]
         return list(dict.fromkeys(ways))
 
     def invite(self, nodes: Iterable[str], view: View) -> None:
@@ -231,17 +259,15 @@ class Cluster:
             return None
         try:
             listed = rows(endpoint.get("/cluster/status"), str(endpoint))
-        except Refused:
-            self._status_denied = True
-            return None
-        except TransportError as error:
+        except (TransportError, Refused, LoginRefused) as error:
+            self._status_denied = isinstance(error, Refused) and error.status == 403
             self.log.debug("quorum is not known: %s", error)
             return None
         members = [row for row in listed if row.get("type") == "node"]
         self._members.update({str(row["name"]): str(row["ip"]) for row in members if row.get("name") and row.get("ip")})
         words = [row.get("quorate") for row in listed if row.get("type") == "cluster"]
-        # A host on its own has no line of type cluster.
-        return str(words[0]) == "1" if words else len(listed) == 1 or None
+        # A host on its own has no line of type cluster; neither has a member whose corosync never came up (API2/Cluster.pm).
+        return str(words[0]) == "1" if words else None
 
     def _view(self, endpoint: Endpoint) -> View:
         nodes, guests = {}, {}
@@ -262,12 +288,10 @@ class Cluster:
     def _refuse_a_mix(self, views: Sequence[View]) -> None:
         first = views[0]
         for other in views[1:]:
-            ours, theirs = set(first.nodes), set(other.nodes)
-            # A part of the list is what a member sees that has lost its corosync.  Single hosts may all be called "pve".
+            # Single hosts may all be called "pve".
             seals = {first.endpoint.connection.fingerprint, other.endpoint.connection.fingerprint} - {None}
-            if not (ours <= theirs or theirs <= ours) or (len(ours) == len(theirs) == 1 and len(seals) == 2):
-                raise Misconfigured(f"{first.endpoint} and {other.endpoint} are not of one cluster (nodes {', '.join(sorted(first.nodes))} "
-                                    f"and {', '.join(sorted(other.nodes))}): correct the list in ip")  # fmt: skip
+            if not nested(first.nodes, other.nodes) or (len(first.nodes) == len(other.nodes) == 1 and len(seals) == 2):
+                raise mixed(first.endpoint, first.nodes, other.endpoint, other.nodes)
 
     def _direct(self, node: str, view: View) -> list[Endpoint]:
         """Return the way to a node at the address that the cluster has for it, unless that is known already."""
@@ -279,6 +303,7 @@ class Cluster:
         address = Address(host, view.endpoint.connection.address.port)
         endpoint = Endpoint(self.transport.connection(address), self.who, self.deadline, self.log).like(view.endpoint)
         endpoint.node = node
+        self._seals[endpoint] = {node: ""}
         return [endpoint]
 
     def _at_once(self, call: Callable[[Endpoint], T], endpoints: Iterable[Endpoint]) -> dict[Endpoint, T | FenceError]:

@@ -59,7 +59,8 @@ def written(secret: str) -> set[str]:
     if len(secret) < 4:
         # The other forms of something so short would blot out innocent text.
         return forms
-    forms |= {json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1], repr(raw)[2:-1], raw.hex()}
+    # http.client reads a reason phrase as Latin-1.
+    forms |= {raw.decode("latin-1"), json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1], repr(raw)[2:-1], raw.hex()}
     for quoted in (quote(raw), quote(raw, safe=""), quote_plus(raw)):
         forms |= {quoted, re.sub("%[0-9A-F]{2}", lambda match: match.group().lower(), quoted)}
     for ahead in range(3):

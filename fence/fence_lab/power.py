@@ -15,9 +15,9 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 from fence_lab.clock import Deadline, Patience
-from fence_lab.cluster import FIRST_PATIENCE, PATIENCE, PAUSE, Cluster, Guest, View
+from fence_lab.cluster import FIRST_PATIENCE, PATIENCE, PAUSE, VMID, Cluster, Guest, View
 from fence_lab.errors import Away, FenceError, Misconfigured, OutOfTime
-from fence_lab.proxmox import Garbled, Refused
+from fence_lab.proxmox import Busy, Garbled, Refused
 from fence_lab.transport import READ_SECONDS, TransportError
 
 # QEMU has this long to end by itself before it gets SIGTERM, and SIGKILL 10 s later (qemu-server QemuServer.pm `_do_vm_stop`).
@@ -67,7 +67,7 @@ class Place:
         if view.quorate:
             return ""
         if guest.ha and view.quorate is None:
-            return f"{guest} is managed by HA, which may run it elsewhere: to see who is quorate the user needs Sys.Audit on /"
+            return f"{guest} is managed by HA, which may run it elsewhere: nobody tells who is quorate (the user needs Sys.Audit on /)"
         if guest.ha:
             return f"{guest} is managed by HA, and no reachable part of the cluster is quorate: HA may run it elsewhere"
         for other in self.views[1:]:
@@ -104,6 +104,8 @@ class GuestPower:
     # What `off` ended with: `on` need not look again.
     _proven_off: tuple[Place, Look] | None = None
     _last: Place | None = None
+    # The owner by the last word of a quorate part.
+    _owner: str = ""
     # Where else a reachable part of the cluster has placed the guest, until that is refuted.
     _elsewhere: dict[str, Place] = field(default_factory=dict)
 
@@ -156,11 +158,16 @@ class GuestPower:
 
         def step() -> bool | str:
             place, look = self.look()
-            if not look.running:
-                self._forget()
-                return self.on()
             if look.lock == "migrate":
                 return MIGRATING
+            if not look.running:
+                why = self._unsettled(place)
+                if why is not None:
+                    return why
+                self._proven_off = place, look
+                return self.on()
+            if doubt := place.doubt():
+                raise Unproven(doubt)
             said = self._order(place, look, "reset")
             return True if said == "OK" else said
 
@@ -191,7 +198,7 @@ class GuestPower:
         except Refused as error:
             self._forget()
             # The guest may just have moved; the list of guests is asked again.
-            if error.says("does not exist") or error.status == 500:
+            if error.says("does not exist", "unable to find"):
                 raise Unproven(str(error)) from None
             raise
         if look.ha and not place.guest.ha:
@@ -205,12 +212,14 @@ class GuestPower:
     def find(self) -> Place:
         """Ask where the guest is."""
         views: Sequence[View] = self.cluster.views()
-        self.cluster.recognise(views[0])
+        self.cluster.recognise(views)
         place = self._place_in(views)
         owners = {guest.node for view in views if (guest := view.of(place.guest.vmid))}
         members = {status for view in views for status in view.nodes.values()}
         if place.guest.ha or len(owners) > 1 or "offline" in members:
             place = self._place_in(self.cluster.judged(views))
+        if place.view.quorate:
+            self._owner = place.guest.node
         for view in place.views:
             guest = view.of(place.guest.vmid)
             if guest and guest.node != place.guest.node:
@@ -255,6 +264,8 @@ class GuestPower:
             return error
         guest, view = place.guest, place.view
         offline = " and offline in its cluster" if view.nodes.get(guest.node) == "offline" else ""
+        if isinstance(error, Busy):
+            return Away(f"state of {guest} unknown: {error}")
         return Away(f"hypervisor {guest.node} is unreachable{offline}; state of {guest} unknown: {error}")
 
     def _forget(self) -> None:
@@ -268,6 +279,9 @@ class GuestPower:
         if place.guest.ha:
             # HA has left a member that is offline to its watchdog, and that may have failed.
             self.cluster.invite([node for node, status in place.view.nodes.items() if status == "offline"], place.view)
+        if not place.view.quorate:
+            # Whoever is in reach after all may know better.
+            self.cluster.revive()
         again = self.find()
         if again.guest.node != place.guest.node:
             self._forget()
@@ -279,6 +293,8 @@ class GuestPower:
             again = Place(replace(again.guest, ha=True), self.cluster.judged(again.views))
         if doubt := again.doubt():
             raise Unproven(doubt)
+        if not again.view.quorate and self._owner and self._owner != again.guest.node:
+            raise Unproven(f"{again.guest} was on {self._owner} by the word of a quorate part, which does not answer any more")
         self._see_that_none_is_left(again)
         return None
 
@@ -288,8 +304,11 @@ class GuestPower:
             if node != place.guest.node:
                 also = f"{other.guest} was on {node} as well, by the word of {other.view.endpoint}"
                 try:
-                    if self._ask(other).running:
-                        said = self._order(other, self._ask(other), "stop")
+                    look = self._ask(other)
+                    if look.lock == "migrate":
+                        raise Unproven(f"{also}, and {MIGRATING}")
+                    if look.running:
+                        said = self._order(other, look, "stop")
                         raise Unproven(f"{also}, and ran there; it was told to stop: {said}")
                 except TransportError as error:
                     raise Unproven(f"{also}, which does not answer: {error}") from None
@@ -332,7 +351,7 @@ class GuestPower:
                 if not named:
                     return self._excuse(error)
                 self._refused |= named
-        if not isinstance(upid, str) or not upid.startswith("UPID:") or upid.count(":") < 7:
+        if not isinstance(upid, str) or not upid.isascii() or not upid.startswith("UPID:") or upid.count(":") < 7:
             raise Garbled(f"{place.view.endpoint} answered an order to {action} without a task")
         self._pending = (guest.node, upid)
         said = self._started(place, upid) if action == "start" else self._wait(place, upid)
@@ -408,8 +427,9 @@ class GuestPower:
         """Find the plug in the views.  Raises FenceError when there is no such guest, or more than one."""
         plug = self.identity.plug
         for view in views:
-            found = [view.guests[int(plug)]] if plug.isdecimal() and int(plug) in view.guests else []
-            if not plug.isdecimal() and plug not in view.nodes:
+            numbered = VMID.fullmatch(plug)
+            found = [view.guests[int(plug)]] if numbered and int(plug) in view.guests else []
+            if not numbered and plug not in view.nodes:
                 found = [guest for guest in self.cluster.named(view) if guest.name == plug]
             if len(found) > 1:
                 numbers = ", ".join(str(guest.vmid) for guest in found)
@@ -425,7 +445,7 @@ class GuestPower:
         user = self.cluster.who.name
         if plug in view.nodes:
             return Misconfigured(f"plug {plug} is a Proxmox VE node, not a guest: use the number or the name of the virtual machine")
-        if plug.isdecimal():
+        if VMID.fullmatch(plug):
             return FenceError(f"there is no guest {plug}, or user {user} lacks VM.Audit on /vms/{plug}")
         unnamed = {guest.node for guest in self.cluster.named(view) if not guest.name}
         hint = f"; the names of guests on {', '.join(sorted(unnamed))} are not known at the moment: use the number" if unnamed else ""

@@ -16,7 +16,7 @@ from urllib.parse import quote
 from fence_lab import logs
 from fence_lab.clock import Deadline
 from fence_lab.errors import FenceError, Misconfigured
-from fence_lab.transport import CONNECT_SECONDS, READ_SECONDS, Connection, Lost, Reply, TransportError, Unreachable
+from fence_lab.transport import CONNECT_SECONDS, READ_SECONDS, Connection, Lost, Reply, Unreachable
 
 ROOT = "/api2/json"
 # What pveproxy answers when the node that it handed the request on to did not (AnyEvent::HTTP's own codes).
@@ -42,6 +42,10 @@ class Refused(FenceError):
 
 class LoginRefused(FenceError):
     """The API does not accept who we are: no other time or address will change that."""
+
+
+class Busy(Lost):
+    """A question that a server could not answer for reasons of its own, as while one of its services restarts."""
 
 
 class Garbled(Lost):
@@ -77,6 +81,9 @@ def credentials(username: str, password: str, token: str) -> Credentials:
     user name the password may be the secret, too.
     """
     user, _, name = username.partition("!")
+    if "=" in name:
+        logs.hide(name.partition("=")[2])
+        raise Misconfigured("username holds a token's secret: put USER@REALM!NAME=SECRET into token, or the secret into password")
     if not token:
         if not password:
             raise Misconfigured("no password and no token is set")
@@ -100,7 +107,6 @@ class Endpoint:
         self.node = ""
         self.heard = deadline.began  # When it last gave an answer that could be read.
         self.dead = ""
-        self.capabilities: Mapping[str, Any] = {}
         self._headers: dict[str, str] = {}
         self._csrf: dict[str, str] = {}
         self._again = True
@@ -125,11 +131,11 @@ class Endpoint:
         if data.get("NeedTFA"):
             raise LoginRefused(f"{self}: user {self.who.user} needs a second factor: use an API token (option token)")
         self.adopt(data["ticket"], str(data.get("CSRFPreventionToken") or ""))
-        if isinstance(data.get("cap"), dict):
-            self.capabilities = data["cap"]
 
     def adopt(self, ticket: str, csrf: str) -> None:
-        """Use a ticket: one of any node is good at each node of its cluster."""
+        """Use a ticket: one of any node is good at each node of its cluster.  Raises Garbled."""
+        if not (ticket + csrf).isascii():
+            raise Garbled(f"{self} answered a login with something other than a ticket")
         logs.hide(ticket)
         logs.hide(csrf)
         self._headers = {"Cookie": f"PVEAuthCookie={quote(ticket, safe=':/=+@')}"}
@@ -137,7 +143,7 @@ class Endpoint:
 
     def like(self, other: Endpoint) -> Endpoint:
         """Take over another endpoint's login; returns this one."""
-        self._headers, self._csrf, self.capabilities = other._headers, other._csrf, other.capabilities
+        self._headers, self._csrf = other._headers, other._csrf
         return self
 
     def get(self, path: str, params: Mapping[str, str] | None = None, read: float = READ_SECONDS) -> Any:
@@ -159,7 +165,7 @@ class Endpoint:
             reply = self._send(method, path, params, read)
         if reply.status == 401:
             raise LoginRefused(f"{self}: {self.who.name} is not accepted: {reply.reason or 'no reason given'}")
-        return self._data(reply, path)
+        return self._data(reply, path, asked=method == "GET")
 
     def _send(self, method: str, path: str, params: Mapping[str, str], read: float = READ_SECONDS) -> Reply:
         # Both together never last longer than what is left.
@@ -173,7 +179,7 @@ class Endpoint:
             self.dead = str(error)
             raise
 
-    def _data(self, reply: Reply, path: str) -> Any:
+    def _data(self, reply: Reply, path: str, asked: bool = False) -> Any:
         what = f"{self}: {path.lstrip('/')}"
         if reply.status in PROXY_FAILED:
             raise PeerLost(f"{self} got no answer from the node concerned: {reply.status} {reply.reason}")
@@ -188,7 +194,10 @@ class Endpoint:
         message, errors = document.get("message"), document.get("errors")
         text = reply.reason or (message if isinstance(message, str) else "")
         details = {str(name): str(error) for name, error in errors.items()} if isinstance(errors, dict) else {}
-        raise Refused(reply.status, " ".join(text.split()), details, what)
+        error = Refused(reply.status, " ".join(text.split()), details, what)
+        if asked and reply.status >= 500 and reply.status != 501 and not error.says("does not exist", "unable to find"):
+            raise Busy(str(error))
+        raise error
 
     def _document(self, reply: Reply, what: str) -> dict[str, Any]:
         if not reply.body and reply.status != 200:
@@ -211,4 +220,4 @@ def rows(data: Any, where: str) -> list[dict[str, Any]]:
     return data
 
 
-__all__ = ["Credentials", "Endpoint", "Garbled", "LoginRefused", "PeerLost", "Refused", "TransportError", "credentials", "rows"]
+__all__ = ["Busy", "Credentials", "Endpoint", "Garbled", "LoginRefused", "PeerLost", "Refused", "credentials", "rows"]

@@ -13,7 +13,7 @@ from fence_lab.errors import FenceError, Misconfigured
 from fence_lab.options import Option
 from fence_lab.power import GuestPower, Identity, Place
 from fence_lab.proxmox import Credentials, Refused, credentials
-from fence_lab.transport import Address, Transport
+from fence_lab.transport import Address, Transport, TransportError
 
 PRIVILEGE = "VM.PowerMgmt"
 # A guest that has been proven off is a successful reboot, whether it comes up again or not: that is not waited for for long.
@@ -120,7 +120,7 @@ class FencePve(FenceAgent):
             guest = place.guest
             if look.ha or guest.ha:
                 self.log.warning("%s is managed by Proxmox VE's HA, which works against Pacemaker and takes up to 30 s to stop it: remove "
-                                 "it from HA (ha-manager remove), or set pcmk_reboot_timeout and time_limit to 120 s", guest)  # fmt: skip
+                                 "it from HA (ha-manager remove), or set time_limit=110 and pcmk_reboot_timeout=120s", guest)  # fmt: skip
                 if place.view.quorate is None:
                     raise FenceError(f"{guest} is managed by HA: user {self.cluster.who.name} needs Sys.Audit on / to prove it off")
             if place.view.quorate is False:
@@ -164,8 +164,8 @@ class FencePve(FenceAgent):
         guest: Guest = place.guest
         path = f"/vms/{guest.vmid}"
         try:
-            data = place.view.endpoint.get("/access/permissions", {"path": path})
-        except Refused as error:
+            data = self.cluster.patiently(lambda: place.view.endpoint.get("/access/permissions", {"path": path}))
+        except (Refused, TransportError) as error:
             raise FenceError(f"whether user {self.cluster.who.name} has {PRIVILEGE} on {path} cannot be read: {error}") from None
         rights = data.get(path) if isinstance(data, dict) else None
         if not isinstance(rights, dict) or PRIVILEGE not in rights:
