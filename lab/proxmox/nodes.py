@@ -32,15 +32,16 @@ class Node:
     Faults, settable at any time:
     `power` "on" or "dead" (no guest lives on; nobody answers); `api` "up", "black hole", "unreachable", "refusing" (pveproxy alone, seen
     by clients and by other nodes); `daemon` "up", "refusing", "hung" (pvedaemon: protected calls only); `slow` seconds that each answer
-    takes longer; `isolated` (cut from the cluster's network, while clients still reach it); `watchdog` False (a softdog that does not
-    fire); `clock_skew` seconds that its wall clock is ahead.
+    takes longer; `isolated` (cut from the cluster's network, while clients still reach it); `corosync` False (it has not come up since
+    the node booted: the node tells of no member but itself, pve-cluster src/pmxcfs/status.c, PVE/API2/Cluster.pm); `watchdog` False (a
+    softdog that does not fire); `clock_skew` seconds that its wall clock is ahead.
     """
 
     name: str
     address: str
     nodeid: int
     votes: int = 1
-    # Told when power ("on", "dead") or isolation ("isolated") changed.
+    # Told when power ("on", "dead"), isolation ("isolated") or "corosync" changed.
     changed: Callable[[Node, str], None] = field(default=lambda node, what: None, repr=False)
     api: str = ANSWERS
     daemon: str = ANSWERS
@@ -57,6 +58,7 @@ class Node:
     heard: dict[str, float] = field(default_factory=dict)
     _power: str = "on"
     _isolated: bool = False
+    _corosync: bool = True
 
     def __post_init__(self) -> None:
         if not self.fingerprint:
@@ -82,6 +84,16 @@ class Node:
         if isolated != self._isolated:
             self._isolated = isolated
             self.changed(self, "isolated")
+
+    @property
+    def corosync(self) -> bool:
+        return self._corosync
+
+    @corosync.setter
+    def corosync(self, corosync: bool) -> None:
+        if corosync != self._corosync:
+            self._corosync = corosync
+            self.changed(self, "corosync")
 
     @property
     def on(self) -> bool:

@@ -47,7 +47,7 @@ def nodes(call: Call) -> Data:
     """List the nodes; anybody sees all of them (pve-manager PVE/API2/Nodes.pm:2972-2996)."""
     return [
         {**node_row(call, node, call.may(f"/nodes/{node.name}", "Sys.Audit")), "ssl_fingerprint": node.fingerprint}
-        for node in call.world.nodes.values()
+        for node in call.world.known_to(call.node)
     ]
 
 
@@ -77,7 +77,7 @@ def resources(call: Call) -> Data:
         configs = call.world.configs(call.node)
         rows += [guest_row(call, vmid, configs[vmid]) for vmid in sorted(configs, key=str) if call.may(f"/vms/{vmid}", "VM.Audit")]
     if kind in {None, "node"}:
-        rows += [node_row(call, node, call.may(f"/nodes/{node.name}", "Sys.Audit")) for node in call.world.nodes.values()]
+        rows += [node_row(call, node, call.may(f"/nodes/{node.name}", "Sys.Audit")) for node in call.world.known_to(call.node)]
     if kind is None and call.may("/sdn/zones/localnetwork", "SDN.Audit"):
         # See 689-702 there: rows of a type that the parameter does not even know
         rows += [{"id": f"network/{name}/zone/localnetwork", "type": "network", "network-type": "zone", "network": "localnetwork",
@@ -88,7 +88,7 @@ def resources(call: Call) -> Data:
 def cluster_status(call: Call) -> Data:
     """Tell of members and quorum (pve-manager PVE/API2/Cluster.pm:934-1009)."""
     world, here = call.world, call.node
-    if world.single:
+    if world.single or not here.corosync:
         return [{"type": "node", "id": f"node/{here.name}", "name": here.name, "ip": here.address, "local": 1, "nodeid": 0,
                  "online": 1, "level": ""}]  # fmt: skip
     rows: list[Data] = [{"type": "cluster", "id": "cluster", "nodes": len(world.nodes), "version": len(world.nodes), "name": world.name,

@@ -224,7 +224,7 @@ class World:
         """Tell whether two nodes reach each other on the cluster's network."""
         if one is other:
             return True
-        if one.isolated or other.isolated or not (one.on and other.on):
+        if one.isolated or other.isolated or not (one.on and other.on and one.corosync and other.corosync):
             return False
         return not self._parts or any({one.name, other.name} <= part for part in self._parts)
 
@@ -232,6 +232,10 @@ class World:
     def single(self) -> bool:
         """Tell whether this is a host alone, without corosync."""
         return len(self.nodes) == 1
+
+    def known_to(self, node: Node) -> list[Node]:
+        """Return the nodes that one tells of: all members, there or not, or itself alone."""
+        return list(self.nodes.values()) if node.corosync else [node]
 
     def quorate_part(self) -> frozenset[str]:
         return next((node.members for node in self.nodes.values() if node.on and node.quorate), frozenset())
@@ -291,7 +295,7 @@ class World:
 
     def _favoured(self, parts: dict[str, frozenset[str]]) -> frozenset[str]:
         """Return the part that has the QDevice's vote: the larger one, else that with the lowest node id (corosync-qnetd, ffsplit)."""
-        reaching = {part for name, part in parts.items() if not self.nodes[name].isolated}
+        reaching = {part for name, part in parts.items() if not self.nodes[name].isolated and self.nodes[name].corosync}
         if not reaching or not self.qdevice_votes:
             return frozenset()
         return max(reaching, key=lambda part: (len(part), -min(self.nodes[name].nodeid for name in part)))
