@@ -92,7 +92,7 @@ class Watchdog:
 
     def say(self, text: str) -> None:
         """Write to stderr and to the system log without the locks that whatever hangs may hold."""
-        put(2, f"{self.ident}: {logs.masked(text)}\n")
+        put(2, f"{self.ident}: {text}\n")
         record = logging.LogRecord(self.ident, logging.ERROR, "", 0, text, None, None)
         logs.ToSyslog(self.ident).emit(record)
 

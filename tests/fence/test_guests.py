@@ -224,6 +224,7 @@ def the_other_type(agent: Agent) -> None:
 def of_ha() -> World:
     world = World(running.fast(20))
     world.add_node("pve1", "127.0.0.11")
+    world.add_node("pve2", "127.0.0.12")
     world.add_guest(121, "rhel1", "pve1", ha=True)
     world.grant("/", USER, "Sys.Audit")
     return world
