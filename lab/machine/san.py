@@ -1,0 +1,74 @@
+"""The SAN: one iSCSI target with two portals, whose LUNs are files.  It serves in the namespace of who calls this."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import IO
+
+from lab.machine import plan
+
+# tgtd's port for tgtadm: not the default one, as other tgtds of the machine would be asked.
+CONTROL = "71"
+START_SECONDS = 20.0
+
+
+def command() -> list[str]:
+    # A second --iscsi would replace the first.
+    return ["tgtd", "--foreground", "--control-port", CONTROL, "--iscsi", ",".join(f"portal={portal}" for portal in plan.portals())]
+
+
+def admin(*words: str) -> list[str]:
+    return ["tgtadm", "--control-port", CONTROL, "--lld", "iscsi", *words]
+
+
+def making(paths: dict[str, str]) -> list[list[str]]:
+    """Return the commands that make the target and its LUNs; `paths` are the LUNs' files by name."""
+    target = ["--tid", "1"]
+    commands = [admin("--op", "new", "--mode", "target", *target, "--targetname", plan.TARGET)]
+    for lun in plan.LUNS.values():
+        this = [*target, "--lun", str(lun.number)]
+        commands.append(admin("--op", "new", "--mode", "logicalunit", *this, "--backing-store", paths[lun.name]))
+        identity = f"vendor_id=LAB,product_id={lun.name},scsi_sn=lab{lun.number:05}"
+        commands.append(admin("--op", "update", "--mode", "logicalunit", *this, "--params", identity))
+    commands.append(admin("--op", "bind", "--mode", "target", *target, "--initiator-address", "ALL"))
+    return commands
+
+
+class San:
+    """The running SAN.  Its files have no name: they go with the last process that has them open."""
+
+    def __init__(self, directory: Path, log: IO[bytes]) -> None:
+        self.files: dict[str, IO[bytes]] = {}
+        for lun in plan.LUNS.values():
+            file = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115  # It lives as long as the SAN.
+            file.truncate(lun.megabytes << 20)
+            self.files[lun.name] = file
+        self.log = log
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def start(self) -> None:
+        """Serve the LUNs.  Raises CalledProcessError or TimeoutError."""
+        self.process = subprocess.Popen(command(), stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
+        paths = {name: f"/proc/{os.getpid()}/fd/{file.fileno()}" for name, file in self.files.items()}
+        until = time.monotonic() + START_SECONDS
+        while subprocess.run(admin("--op", "show", "--mode", "sys"), stdin=subprocess.DEVNULL, capture_output=True, timeout=20).returncode:
+            if time.monotonic() > until or not self.running:
+                raise TimeoutError(f"tgtd does not answer {START_SECONDS:.0f} s after its start; its log is {self.log.name}")
+            time.sleep(0.2)
+        for each in making(paths):
+            subprocess.run(each, check=True, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, timeout=20)
+
+    def stop(self) -> None:
+        """Take the power away; what was written is kept."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
