@@ -7,6 +7,7 @@
     python3 -m lab.machine power off|on|reset NODE
     python3 -m lab.machine cable pull|plug NODE NETWORK
     python3 -m lab.machine storage off|on                   the SAN's power
+    python3 -m lab.machine lun LUN hang|fail|slow|heal [SECONDS]
     python3 -m lab.machine retry fail|queue                 what multipath does with I/O when no path is left
     python3 -m lab.machine enter [COMMAND...]               run something in the lab's namespace, where the clients are
     python3 -m lab.machine down
@@ -35,9 +36,14 @@ STORAGE_SECONDS = 120.0
 STORAGE_READY = f"test $(multipath -ll | grep -c 'active ready running') -eq {2 * len(plan.LUNS)}"
 
 
+# Where the nodes have the certificate authority of the hypervisors' cluster.
+CA_FILE = "/etc/ssl/pve-root-ca.pem"
+
+
 def await_node(lab: room.Room, node: plan.Node, began: float) -> None:
     ssh.await_success(lab, node, "true", SSH_SECONDS, "ssh answers")
     roots.say(f"{node.name}: ssh answers after {time.monotonic() - began:.0f} s")
+    ssh.run(lab, node, f"cat >{CA_FILE}", text=lab.read(lab.order("status")["api"]["ca"]))
     ssh.await_success(lab, node, STORAGE_READY, STORAGE_SECONDS, "both paths to every LUN are up")
     maps = ", ".join(lun.alias for lun in plan.LUNS.values())
     roots.say(f"{node.name}: both paths to {maps} are up after {time.monotonic() - began:.0f} s")
@@ -128,6 +134,12 @@ def storage(given: argparse.Namespace) -> int:
     return 0
 
 
+def lun(given: argparse.Namespace) -> int:
+    faults = {"hang": {"hang": True}, "fail": {"fail": True}, "slow": {"seconds": given.seconds}, "heal": {}}
+    print(room.find().order("lun", name=given.lun, **faults[given.what]))
+    return 0
+
+
 def retry(given: argparse.Namespace) -> int:
     lab = room.find()
     path = "/etc/multipath/conf.d/no_path_retry.conf"
@@ -175,6 +187,11 @@ def parser() -> argparse.ArgumentParser:
     adding = verbs.add_parser("storage", help="switch the SAN")
     adding.add_argument("what", choices=("off", "on"))
     adding.set_defaults(do=storage)
+    adding = verbs.add_parser("lun", help="let a LUN hang, fail or be slow, alone")
+    adding.add_argument("lun", choices=plan.LUNS)
+    adding.add_argument("what", choices=("hang", "fail", "slow", "heal"))
+    adding.add_argument("seconds", nargs="?", type=float, default=2.0, help="what slow means (default 2)")
+    adding.set_defaults(do=lun)
     adding = verbs.add_parser("retry", help="set multipath's no_path_retry on both nodes")
     adding.add_argument("policy", choices=("fail", "queue"))
     adding.set_defaults(do=retry)

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.machine import network, plan, qemu
+from lab.machine.gate import Fault
 from lab.machine.image import Image
 from lab.machine.power import Power, world
 from lab.machine.qemu import Machine
@@ -64,7 +65,9 @@ class Hardware:
             machine.accelerator = accelerator
         say(f"disks copied; the machines run with {accelerator.upper()}")
         self.power = Power(self.machines)
-        self.standin = Standin(world(self.power), directory=Path("/run/certificates"), port=plan.API_PORT)
+        certificates = Path("/run/certificates")
+        certificates.mkdir()
+        self.standin = Standin(world(self.power), directory=certificates, port=plan.API_PORT)
 
     def status(self) -> dict[str, Any]:
         plugged = network.plugged()
@@ -102,6 +105,11 @@ class Hardware:
             self.san.stop()
         return f"the SAN is {'on' if on else 'off'}"
 
+    def lun(self, name: str, **fault: Any) -> str:
+        waited = self.san.set(name, Fault(**fault))
+        words = [key if value is True else f"{key} {value:g}" for key, value in fault.items() if value]
+        return f"{name}: {', '.join(words) or 'healthy'}" + (f"; {waited} requests had been waiting" if waited else "")
+
     def history(self) -> dict[str, Any]:
         requests = [[seen.at, seen.node, seen.method, seen.path, seen.status] for seen in self.standin.requests]
         return {"power": self.power.history, "requests": requests}
@@ -112,6 +120,7 @@ ORDERS: dict[str, Order] = {
     "power": Hardware.powered,
     "cable": Hardware.cable,
     "storage": Hardware.storage,
+    "lun": Hardware.lun,
     "history": Hardware.history,
 }
 

@@ -48,6 +48,10 @@ class Room:
         return {"PATH": PATH, "HOME": "/root", "LC_ALL": "C.UTF-8", "TERM": os.environ.get("TERM", "dumb"), "PYTHONPATH": "/src",
                 "PYTHONDONTWRITEBYTECODE": "1"}  # fmt: skip
 
+    def read(self, path: str) -> str:
+        """Return the contents of a file of the lab's root."""
+        return Path(f"/proc/{self.inner}/root{path}").read_text()
+
     def order(self, do: str, **what: object) -> Any:
         """Give the keeper an order and return its answer.  Raises NotSo."""
         with contextlib.closing(socket.socket(socket.AF_UNIX)) as connection:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import os
+import json
 import subprocess
+import sys
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import IO
 
 from lab.machine import plan
+from lab.machine.gate import Fault
 
 # tgtd's port for tgtadm: not the default one, as other tgtds of the machine would be asked.
 CONTROL = "71"
 START_SECONDS = 20.0
+PLACE = Path("/run/luns")
 
 
 def command() -> list[str]:
@@ -39,15 +43,23 @@ def making(paths: dict[str, str]) -> list[list[str]]:
 
 
 class San:
-    """The running SAN.  Its files have no name: they go with the last process that has them open."""
+    """The running SAN.  Its disks have no names: they go with the last process that has them open."""
 
-    def __init__(self, directory: Path, log: IO[bytes]) -> None:
-        self.files: dict[str, IO[bytes]] = {}
+    def __init__(self, directory: Path, log: IO[bytes], place: Path = PLACE) -> None:
+        self.log, self.place = log, place
+        files: dict[str, IO[bytes]] = {}
         for lun in plan.LUNS.values():
-            file = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115  # It lives as long as the SAN.
+            file: IO[bytes] = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115  # The gate's process keeps it open.
             file.truncate(lun.megabytes << 20)
-            self.files[lun.name] = file
-        self.log = log
+            files[lun.name] = file
+        place.mkdir(parents=True, exist_ok=True)
+        words = [f"{name}={file.fileno()}" for name, file in files.items()]
+        self.gate = subprocess.Popen([sys.executable, "-m", "lab.machine.gate", str(place), *words], stdin=subprocess.PIPE,
+                                     stdout=subprocess.PIPE, stderr=log, text=True,
+                                     pass_fds=[file.fileno() for file in files.values()])  # fmt: skip
+        for file in files.values():
+            file.close()
+        self._told()
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -57,13 +69,12 @@ class San:
     def start(self) -> None:
         """Serve the LUNs.  Raises CalledProcessError or TimeoutError."""
         self.process = subprocess.Popen(command(), stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
-        paths = {name: f"/proc/{os.getpid()}/fd/{file.fileno()}" for name, file in self.files.items()}
         until = time.monotonic() + START_SECONDS
         while subprocess.run(admin("--op", "show", "--mode", "sys"), stdin=subprocess.DEVNULL, capture_output=True, timeout=20).returncode:
             if time.monotonic() > until or not self.running:
                 raise TimeoutError(f"tgtd does not answer {START_SECONDS:.0f} s after its start; its log is {self.log.name}")
             time.sleep(0.2)
-        for each in making(paths):
+        for each in making({name: str(self.place / name) for name in plan.LUNS}):
             subprocess.run(each, check=True, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, timeout=20)
 
     def stop(self) -> None:
@@ -72,3 +83,23 @@ class San:
             self.process.kill()
             self.process.wait()
             self.process = None
+
+    def set(self, lun: str, fault: Fault) -> int:
+        """Put one LUN under a fault and return how many requests had been waiting.  Raises OSError when the gate is gone."""
+        assert self.gate.stdin
+        self.gate.stdin.write(json.dumps({"name": plan.LUNS[lun].name, **asdict(fault)}) + "\n")
+        self.gate.stdin.flush()
+        return int(self._told()["waited"])
+
+    def close(self) -> None:
+        self.stop()
+        self.gate.kill()
+        self.gate.communicate()
+
+    def _told(self) -> dict[str, int]:
+        assert self.gate.stdout
+        line = self.gate.stdout.readline()
+        if not line:
+            raise OSError(f"the disks' server is gone; its log is {self.log.name}")
+        told: dict[str, int] = json.loads(line)
+        return told

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import os
 import socket
 import subprocess
 import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
 from pathlib import Path
 
 import pytest
 
 from lab.machine import __main__ as program
 from lab.machine import files, image, keeper, network, plan, power, qemu, room, san, ssh
+from lab.machine.gate import Fault
 from lab.proxmox.server import Standin
 
 IMAGE = image.Image(Path("/images/one"))
@@ -95,6 +101,66 @@ def test_every_lun_has_its_file() -> None:
     stores = {after(line, "--lun")[0]: after(line, "--backing-store")[0] for line in commands if "--backing-store" in line}
     assert stores == {str(lun.number): f"/files/{lun.name}" for lun in plan.LUNS.values()}
     assert all(after(line, "--control-port") == [san.CONTROL] for line in commands)
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Iterator[san.San]:
+    """Yield the SAN's disks, not served."""
+    with open(tmp_path / "log", "wb") as log:
+        made = san.San(tmp_path, log, tmp_path / "luns")
+        try:
+            yield made
+        finally:
+            made.close()
+            subprocess.run(["umount", "--lazy", str(tmp_path / "luns")], check=True, timeout=20)
+
+
+def test_a_disk_keeps_what_is_written(storage: san.San) -> None:
+    sizes = {name: (storage.place / name).stat().st_size for name in plan.LUNS}
+    assert sizes == {lun.name: lun.megabytes << 20 for lun in plan.LUNS.values()}
+    block = os.urandom(3 << 20)
+    with open(storage.place / "wal", "r+b", buffering=0) as disk:
+        disk.seek(12345)
+        assert disk.write(block) == len(block)
+        os.fsync(disk.fileno())
+    with open(storage.place / "wal", "rb", buffering=0) as disk:
+        assert os.pread(disk.fileno(), len(block), 12345) == block
+        assert os.pread(disk.fileno(), 3, 0) == bytes(3)
+
+
+def test_a_disk_hangs_alone_and_goes_on(storage: san.San) -> None:
+    storage.set("wal", Fault(hang=True))
+    with ThreadPoolExecutor() as pool, open(storage.place / "wal", "rb", 0) as wal, open(storage.place / "cluster1", "rb", 0) as other:
+        waiting = pool.submit(os.pread, wal.fileno(), 512, 0)
+        assert len(os.pread(other.fileno(), 512, 0)) == 512
+        with pytest.raises(FutureTimeout):
+            waiting.result(0.3)
+        assert storage.set("wal", Fault()) == 1
+        assert len(waiting.result(20)) == 512
+
+
+@pytest.mark.parametrize("fault, seconds, error", [(Fault(), 0, None), (Fault(seconds=0.4), 0.4, None), (Fault(fail=True), 0, errno.EIO)])
+def test_a_disk_is_slow_or_fails(storage: san.San, fault: Fault, seconds: float, error: int | None) -> None:
+    storage.set("tablespace", fault)
+    began, met = time.monotonic(), None
+    with open(storage.place / "tablespace", "r+b", buffering=0) as disk:
+        try:
+            os.pwrite(disk.fileno(), b"x" * 512, 0)
+        except OSError as refused:
+            met = refused.errno
+    assert met == error
+    assert time.monotonic() - began >= seconds
+
+
+def test_who_waits_for_a_disk_is_let_go_at_its_end(storage: san.San) -> None:
+    storage.set("wal", Fault(hang=True))
+    with ThreadPoolExecutor() as pool, open(storage.place / "wal", "rb", 0) as wal:
+        waiting = pool.submit(os.pread, wal.fileno(), 512, 0)
+        with pytest.raises(FutureTimeout):
+            waiting.result(0.3)
+        storage.close()
+        with pytest.raises(OSError, match="abort"):
+            waiting.result(20)
 
 
 # The machines.
@@ -288,7 +354,7 @@ def test_without_a_lab_that_is_what_is_said(tmp_path: Path, monkeypatch: pytest.
 
 @pytest.mark.parametrize("words", [
     ["up", "--hold"], ["down"], ["status"], ["power", "off", "rhel1"], ["cable", "pull", "rhel2", "san1"], ["storage", "off"],
-    ["retry", "queue"], ["ssh", "rhel1", "multipath", "-ll"], ["enter", "--", "ip", "link"], ["build"],
+    ["retry", "queue"], ["lun", "wal", "slow", "3"], ["ssh", "rhel1", "multipath", "-ll"], ["enter", "--", "ip", "link"], ["build"],
 ])  # fmt: skip
 def test_command_line(words: list[str]) -> None:
     assert callable(program.parser().parse_args(words).do)
