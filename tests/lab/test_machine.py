@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -154,13 +155,15 @@ def test_a_disk_is_slow_or_fails(storage: san.San, fault: Fault, seconds: float,
 
 def test_who_waits_for_a_disk_is_let_go_at_its_end(storage: san.San) -> None:
     storage.set("wal", Fault(hang=True))
-    with ThreadPoolExecutor() as pool, open(storage.place / "wal", "rb", 0) as wal:
-        waiting = pool.submit(os.pread, wal.fileno(), 512, 0)
+    wal = os.open(storage.place / "wal", os.O_RDONLY)
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(os.pread, wal, 512, 0)
         with pytest.raises(FutureTimeout):
             waiting.result(0.3)
         storage.close()
-        with pytest.raises(OSError, match="abort"):
-            waiting.result(20)
+        assert isinstance(waiting.exception(20), OSError)
+    with suppress(OSError):
+        os.close(wal)
 
 
 # The machines.
