@@ -86,12 +86,11 @@ def up(given: argparse.Namespace) -> int:
 
 
 def down(_given: argparse.Namespace) -> int:
-    try:
-        lab = room.find()
-    except room.NotSo:
+    outer = room.process()
+    if outer is None:
         roots.say("no lab is up")
         return 0
-    room.end(lab.outer)
+    room.end(outer)
     roots.say("the lab is down")
     return 0
 

@@ -53,6 +53,7 @@ WantedBy={wanted}
 DISCOVERY = """\
 #!/bin/sh
 # Learn the SAN's portals, each from itself: tgtd names only the one that was asked.
+[ -z "$(ls /etc/iscsi/nodes 2>/dev/null)" ] || exit 0
 for portal in {portals}; do
   for attempt in $(seq 30); do
     timeout 20 iscsiadm -m discovery -t sendtargets -o new -p "$portal" && break
@@ -125,7 +126,7 @@ def texts() -> dict[str, str]:
             "Name and addresses of this node", "/usr/local/sbin/lab-identity", "sysinit.target", "DefaultDependencies=no",
             "After=systemd-remount-fs.service", "Before=sysinit.target systemd-networkd.service network-pre.target"),
         "/etc/systemd/system/lab-discovery.service": service(
-            "Portals of the SAN", "/usr/local/sbin/lab-discovery", "multi-user.target", "ConditionDirectoryIsEmpty=/etc/iscsi/nodes",
+            "Portals of the SAN", "/usr/local/sbin/lab-discovery", "multi-user.target",
             "Wants=iscsid.service", "After=iscsid.service systemd-networkd.service", "Before=open-iscsi.service"),
         "/etc/systemd/system/lab-storage.service": service(
             "Shared storage of the cluster", "/usr/local/sbin/lab-storage", "pacemaker.service",

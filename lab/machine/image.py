@@ -50,13 +50,13 @@ rm -rf /var/lib/apt/lists/* /usr/sbin/policy-rc.d
 FINISH = r"""
 set -eu
 systemctl enable $ENABLED
-systemctl disable $DISABLED
+for unit in $DISABLED; do systemctl disable $unit || :; done   # Not every one of them is there.
 sed -i 's/^node.startup = manual/node.startup = automatic/' /etc/iscsi/iscsid.conf
 grep -q '^node.startup = automatic' /etc/iscsi/iscsid.conf
 sed -i 's/# system_id_source = "none"/system_id_source = "uname"/' /etc/lvm/lvm.conf
 grep -q '^[[:space:]]*system_id_source = "uname"' /etc/lvm/lvm.conf
-rm -f /etc/corosync/corosync.conf /etc/machine-id /var/lib/dbus/machine-id
-echo uninitialized >/etc/machine-id
+rm -f /etc/corosync/corosync.conf /var/lib/dbus/machine-id
+: >/etc/machine-id   # Each node makes its own; without the file, systemd would enable all that is installed.
 echo hacluster:hacluster | chpasswd
 mkdir -p -m 700 /root/.ssh /boot/lab
 rm -f /etc/ssh/ssh_host_*

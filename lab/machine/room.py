@@ -87,14 +87,23 @@ def locked() -> bool:
     return False
 
 
+def process() -> int | None:
+    """Return unshare's process of a lab that is up, or on its way there or back."""
+    if locked():
+        with contextlib.suppress(OSError, ValueError):
+            outer = int(LOCK.read_text())
+            if b"lab.machine.keeper" in Path(f"/proc/{outer}/cmdline").read_bytes():
+                return outer
+    return None
+
+
 def find() -> Room:
     """Return the running lab.  Raises NotSo."""
-    if locked():
-        outer = int(LOCK.read_text() or 0)
-        inner = child(outer)
-        if inner is not None:
-            return Room(outer, inner)
-    raise NotSo("the lab is not up; `python3 -m lab.machine up` starts it")
+    outer = process()
+    inner = None if outer is None else child(outer)
+    if outer is None or inner is None:
+        raise NotSo("the lab is not up; `python3 -m lab.machine up` starts it")
+    return Room(outer, inner)
 
 
 def start() -> tuple[Room, subprocess.Popen[bytes]]:
@@ -112,14 +121,14 @@ def start() -> tuple[Room, subprocess.Popen[bytes]]:
                        "SHARES": f"{made.directory} {DIRECTORY}", "PATH": PATH, "HOME": "/root", "LC_ALL": "C.UTF-8",
                        "PYTHONDONTWRITEBYTECODE": "1"}  # fmt: skip
         inside = ["python3", "-m", "lab.machine.keeper", str(made.directory), str(DIRECTORY)]
-        process = subprocess.Popen([*NAMESPACES, "sh", "-c", roots.ENTER, "enter", *inside], env=environment, stdin=subprocess.PIPE,
-                                   stdout=log, stderr=log, pass_fds=[lock.fileno()], start_new_session=True)  # fmt: skip
+        begun = subprocess.Popen([*NAMESPACES, "sh", "-c", roots.ENTER, "enter", *inside], env=environment, stdin=subprocess.PIPE,
+                                 stdout=log, stderr=log, pass_fds=[lock.fileno()], start_new_session=True)  # fmt: skip
         os.truncate(lock.fileno(), 0)
-        os.write(lock.fileno(), str(process.pid).encode())
-    return await_keeper(process), process
+        os.write(lock.fileno(), str(begun.pid).encode())
+    return await_keeper(begun), begun
 
 
-def await_keeper(process: subprocess.Popen[bytes]) -> Room:
+def await_keeper(begun: subprocess.Popen[bytes]) -> Room:
     until = time.monotonic() + START_SECONDS
     shown = 0
     try:
@@ -129,24 +138,24 @@ def await_keeper(process: subprocess.Popen[bytes]) -> Room:
             for line in lines[shown:]:
                 roots.say(line[3:])
             shown = len(lines)
-            inner = child(process.pid)
+            inner = child(begun.pid)
             if inner is not None and lines and lines[-1] == "== machines on":
-                return Room(process.pid, inner)
-            if process.poll() is not None:
+                return Room(begun.pid, inner)
+            if begun.poll() is not None:
                 raise NotSo(f"the lab ended at its start; {LOG} says:\n{text[-2000:]}")
             time.sleep(0.1)
         raise NotSo(f"the lab is not there after {START_SECONDS:.0f} s; {LOG} says:\n{LOG.read_text(errors='replace')[-2000:]}")
     except BaseException:
-        end(process.pid)
-        process.wait()
+        end(begun.pid)
+        begun.wait()
         raise
 
 
-def stay(process: subprocess.Popen[bytes]) -> None:
+def stay(begun: subprocess.Popen[bytes]) -> None:
     """Let the lab outlive this process."""
-    assert process.stdin
-    process.stdin.write(b"stay\n")
-    process.stdin.close()
+    assert begun.stdin
+    begun.stdin.write(b"stay\n")
+    begun.stdin.close()
 
 
 def end(outer: int) -> None:
