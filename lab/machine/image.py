@@ -58,11 +58,11 @@ grep -q '^[[:space:]]*system_id_source = "uname"' /etc/lvm/lvm.conf
 rm -f /etc/corosync/corosync.conf /var/lib/dbus/machine-id
 : >/etc/machine-id   # Each node makes its own; without the file, systemd would enable all that is installed.
 echo hacluster:hacluster | chpasswd
-mkdir -p -m 700 /root/.ssh /boot/lab
+mkdir -p -m 700 ~root/.ssh /boot/lab
 rm -f /etc/ssh/ssh_host_*
 ssh-keygen -q -t ed25519 -N '' -C node -f /etc/ssh/ssh_host_ed25519_key
 ssh-keygen -q -t ed25519 -N '' -C lab -f /boot/lab/key
-cp /boot/lab/key.pub /root/.ssh/authorized_keys
+cp /boot/lab/key.pub ~root/.ssh/authorized_keys
 { printf '* '; cat /etc/ssh/ssh_host_ed25519_key.pub; } >/boot/lab/known_hosts
 cp /boot/vmlinuz-* /boot/lab/vmlinuz
 cp /boot/initrd.img-* /boot/lab/initrd
