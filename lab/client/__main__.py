@@ -13,7 +13,7 @@ from pathlib import Path
 import lab.client
 from lab.client import audit, journal, ledger
 from lab.client.session import Address
-from lab.client.work import LEDGER, until_signalled
+from lab.client.work import LEDGER, begun, until_signalled
 from lab.client.writer import Plan
 
 UNCLEAN, TROUBLE = 1, 2
@@ -48,7 +48,8 @@ def writing(words: Sequence[str]) -> int:
     address = Address(given.host, given.port, given.user, given.dbname)
     plan = Plan(given.every, given.connect_deadline, given.deadline, given.sessions, given.probe_every, given.seconds)
     system = "" if given.no_set_up else journal.set_up(address, given.wait)
-    asyncio.run(until_signalled(address, given.out, plan, system=system, synced=given.synced))
+    files = begun(address, given.out, plan, system=system, synced=given.synced)
+    asyncio.run(until_signalled(address, *files, plan))
     return 0
 
 

@@ -9,7 +9,7 @@ from itertools import combinations
 from math import inf
 
 from lab.client.journal import Row
-from lab.client.ledger import FAILED, NOT_SENT, OK, UNKNOWN, History, Key, Operation
+from lab.client.ledger import NOT_SENT, OK, OUTCOMES, History, Key, Operation
 
 # Clocks of two nodes differ: less than a second was measured between guests of one machine.
 SKEW = 1.0
@@ -54,7 +54,7 @@ class Audit:
     unknown_absent: list[Key] = field(default_factory=list)
     acknowledged: int = 0
     late: int = 0  # Of these, after the deadline.
-    outcomes: Counter[str] = field(default_factory=Counter)
+    outcomes: dict[str, int] = field(default_factory=lambda: dict.fromkeys(OUTCOMES, 0))
     spans: list[Span] = field(default_factory=list)
     torn: bool = False
     finished: bool = True
@@ -163,7 +163,7 @@ def disruption(history: History, injected: float = 0.0, stream: str | None = Non
 
 def report(history: History, audit: Audit, injected: float | None) -> str:
     """Return what there is to say, for people."""
-    counts = ", ".join(f"{audit.outcomes[name]} {name}" for name in (OK, FAILED, UNKNOWN, NOT_SENT))
+    counts = ", ".join(f"{audit.outcomes[name]} {name}" for name in OUTCOMES)
     lines = [
         f"operations: {counts}",
         f"acknowledged: {audit.acknowledged}, {audit.late} of them too late",

@@ -38,8 +38,8 @@ class Unreadable(Exception):
 class Ledger:
     """Appends events to a file.  `zero` is the monotonic time that times are counted from; `synced` syncs each line."""
 
-    def __init__(self, path: Path, zero: float, *, new: bool = True, synced: bool = False) -> None:
-        self.path, self.zero, self.synced = path, zero, synced
+    def __init__(self, path: Path, zero: float, run: str = "", *, new: bool = True, synced: bool = False) -> None:
+        self.path, self.zero, self.run, self.synced = path, zero, run, synced
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | (os.O_CREAT | os.O_EXCL if new else 0), 0o644)
 
     def now(self) -> float:

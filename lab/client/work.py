@@ -24,20 +24,29 @@ if TYPE_CHECKING:
 LEDGER, PROBES = "ledger.jsonl", "probes.jsonl"
 
 
-async def work(address: Address, directory: Path, plan: Plan, ending: asyncio.Event, *, system: str = "", synced: bool = False) -> None:
-    """Write and probe until `ending` is set or `plan.seconds` are over.  `system` is the system identifier that set-up has found.
+def begun(address: Address, directory: Path, plan: Plan, *, system: str = "", synced: bool = False) -> tuple[Ledger, Ledger]:
+    """Begin the files of a run, of what is written and of what is probed.  `system` is the system identifier that set-up has found.
 
     Raises FileExistsError where the directory holds a run already, and OSError.
     """
+    directory.mkdir(parents=True, exist_ok=True)
+    zero = time.monotonic()
     run = uuid.uuid4().hex
-    ledger, probes = begun(directory, run, synced, {"host": address.host, "port": address.port, "system": system, **asdict(plan)})
-    writer = Writer(address, ledger, plan, run)
-    prober = Prober(address.resolved(), address.port, probes, plan.probe_every)
+    head = {"format": FORMAT, "run": run, "epoch": time.time(), "monotonic": zero, "synced": synced, "host": address.host,
+            "port": address.port, "system": system, **asdict(plan)}  # fmt: skip
+    ledger, probes = Ledger(directory / LEDGER, zero, run, synced=synced), Ledger(directory / PROBES, zero, run)
+    ledger.note("begin", **head)
+    probes.note("begin", **head)
+    return ledger, probes
+
+
+async def work(address: Address, ledger: Ledger, probes: Ledger, plan: Plan, ending: asyncio.Event) -> None:
+    """Write and probe until `ending` is set or `plan.seconds` are over; close the files.  Raises OSError."""
     if plan.seconds is not None:
         asyncio.get_running_loop().call_later(plan.seconds, ending.set)
-    probing = asyncio.create_task(prober.run(ending))
+    probing = asyncio.create_task(Prober(address.resolved(), address.port, probes, plan.probe_every).run(ending))
     try:
-        await writer.run(ending)
+        await Writer(address, ledger, plan).run(ending)
         await probing
         ledger.note("finish")
         probes.note("finish")
@@ -48,31 +57,21 @@ async def work(address: Address, directory: Path, plan: Plan, ending: asyncio.Ev
         probes.close()
 
 
-def begun(directory: Path, run: str, synced: bool, words: dict[str, object]) -> tuple[Ledger, Ledger]:
-    """Begin the files of a run: what is written, and what is probed."""
-    directory.mkdir(parents=True, exist_ok=True)
-    zero = time.monotonic()
-    head = {"format": FORMAT, "run": run, "epoch": time.time(), "monotonic": zero, "synced": synced, **words}
-    ledger, probes = Ledger(directory / LEDGER, zero, synced=synced), Ledger(directory / PROBES, zero)
-    ledger.note("begin", **head)
-    probes.note("begin", **head)
-    return ledger, probes
-
-
-async def until_signalled(address: Address, directory: Path, plan: Plan, *, system: str = "", synced: bool = False) -> None:
+async def until_signalled(address: Address, ledger: Ledger, probes: Ledger, plan: Plan) -> None:
     """Work; SIGTERM and SIGINT end the schedule in order."""
     ending = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ending.set)
-    await work(address, directory, plan, ending, system=system, synced=synced)
+    await work(address, ledger, probes, plan, ending)
 
 
 class Client:
     """The client in a thread, for programs that do something to the server meanwhile; as a context manager it works until that is left."""
 
     def __init__(self, address: Address, directory: Path, plan: Plan, *, system: str = "") -> None:
-        self._address, self._directory, self._plan, self._system = address, directory, plan, system
+        self._address, self._plan = address, plan
+        self._files = begun(address, directory, plan, system=system)
         self._begun = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ending: asyncio.Event | None = None
@@ -97,4 +96,4 @@ class Client:
     async def _work(self) -> None:
         self._loop, self._ending = asyncio.get_running_loop(), asyncio.Event()
         self._begun.set()
-        await work(self._address, self._directory, self._plan, self._ending, system=self._system)
+        await work(self._address, *self._files, self._plan, self._ending)

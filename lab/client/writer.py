@@ -73,8 +73,8 @@ class Lane:
 class Attempt:
     """One operation under way.  Its end is noted once; an answer after that is noted as late."""
 
-    def __init__(self, lane: Lane, number: int, due: float, ledger: Ledger, plan: Plan, run: str) -> None:
-        self._lane, self._number, self._due, self._ledger, self._plan, self._run = lane, number, due, ledger, plan, run
+    def __init__(self, lane: Lane, number: int, due: float, ledger: Ledger, plan: Plan) -> None:
+        self._lane, self._number, self._due, self._ledger, self._plan = lane, number, due, ledger, plan
         self._ended = False
         self._task: asyncio.Task[None] | None = None
 
@@ -108,7 +108,7 @@ class Attempt:
         why = f"no answer within {self._plan.deadline:g} s"
         timer = asyncio.get_running_loop().call_later(self._plan.deadline, self.end, UNKNOWN, "insert", why)
         try:
-            rows = await session.execute(journal.INSERT, self._run, self._lane.stream, str(self._number))
+            rows = await session.execute(journal.INSERT, self._ledger.run, self._lane.stream, str(self._number))
             self.end(OK, server=rows[0][0])
         except Denied as denied:
             self.end(FAILED if denied.final else UNKNOWN, "insert", str(denied))
@@ -130,8 +130,8 @@ class Attempt:
 class Writer:
     """Writes a row of each stream every `plan.every` seconds."""
 
-    def __init__(self, address: Address, ledger: Ledger, plan: Plan, run: str) -> None:
-        self._ledger, self._plan, self._run = ledger, plan, run
+    def __init__(self, address: Address, ledger: Ledger, plan: Plan) -> None:
+        self._ledger, self._plan = ledger, plan
         conninfo = address.conninfo(plan.deadline)
         self._lanes = [Lane(stream, conninfo, plan.sessions) for stream in (KEPT, FRESH)]
         self._tasks: set[asyncio.Task[None]] = set()
@@ -157,7 +157,7 @@ class Writer:
             await self._leave()
 
     def _begin(self, lane: Lane, number: int, due: float) -> None:
-        attempt = Attempt(lane, number, due, self._ledger, self._plan, self._run)
+        attempt = Attempt(lane, number, due, self._ledger, self._plan)
         session = lane.take()
         if session is None:
             attempt.end(NOT_SENT)
