@@ -68,11 +68,12 @@ class Outcome(Enum):
     OK = "ok"
     FAILED = "failed"
     UNKNOWN = "unknown"  # The connection broke, or the deadline passed, with the commit under way.
+    NOT_SENT = "not sent"  # As many sessions as there may be were waiting already.
 
 
 class Session(Enum):
     PERSISTENT = "persistent"
-    FRESH = "fresh"  # A connection for each operation.
+    CONNECT = "connect"  # A connection for each operation.
 
 
 class Reach(Enum):
@@ -82,6 +83,7 @@ class Reach(Enum):
     REFUSED = "refused"
     NO_ROUTE = "no route"
     TIMEOUT = "timeout"
+    OTHER = "other"
 
 
 @dataclass(frozen=True)
@@ -170,7 +172,7 @@ KINDS: dict[str, type[Any]] = {"fault": Fault, "node": NodeState, "call": Call, 
 class Write:
     """An operation of the client: due at a moment of its schedule, and `latency` later, from then, its outcome was known.
 
-    None as latency: the client gave up without learning anything.
+    None as latency: the client was ended before.
     """
 
     due: float
@@ -199,9 +201,9 @@ class Audit:
 
     acknowledged: int
     lost: int  # Acknowledged, and not there.
-    ghosts: int  # Told to have failed, and there.
+    ghosts: int  # Never sent, or told to have failed, and there.
     duplicates: int
-    overlaps: int  # Rows that two servers wrote in overlapping time.
+    overlaps: int  # Pairs of servers that wrote in overlapping time.
 
 
 @dataclass(frozen=True)

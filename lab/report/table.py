@@ -26,8 +26,8 @@ that did not end while the run was watched is `never`. Medians of phases need no
 A phase has the seconds of disruption that fell into it: *detection* until the cluster noticed, *stop* until it asked for
 fencing (or began to start again), *fence delay* until the fence device was called, *fencing* until that was confirmed, *start* until
 address and database were there, *reconnect* until a write was acknowledged. A *stall* ended by itself, with nothing noticed.
-*lost*: acknowledged, and not there. *ghosts*: told to have failed, and there. *duplicates*: there twice. *overlaps*: written by two servers
-in overlapping time."""
+*lost*: acknowledged, and not there. *ghosts*: never sent, or told to have failed, and there. *duplicates*: there more than once.
+*overlaps*: pairs of servers that wrote in overlapping time."""
 
 
 def escaped(text: str) -> str:

@@ -39,14 +39,15 @@ FASTEST, SLOWEST = 0.01, 30.0  # Seconds: foot and top of the charts of latency.
 GREEN, RED, ORANGE, BLUE, GREY = "#009e73", "#b3261e", "#e69f00", "#0072b2", "#e8ebee"
 # Nodes differ in lightness as well: the first is light, the second dark.
 NODES = (("#a6cee3", INK), ("#33558b", "#ffffff"), ("#cab2d6", INK), ("#5b3c88", "#ffffff"))
-OUTCOMES = {Outcome.OK: GREEN, Outcome.UNKNOWN: ORANGE, Outcome.FAILED: RED}
+OUTCOMES = {Outcome.OK: GREEN, Outcome.NOT_SENT: "#5b6875", Outcome.UNKNOWN: ORANGE, Outcome.FAILED: RED}
 CONDITIONS = {
     Condition.ONLINE: ("#cfe8df", INK), Condition.STANDBY: (GREY, INK), Condition.UNCLEAN: (RED, "#ffffff"),
     Condition.OFFLINE: ("#8a949e", "#ffffff"), Condition.OFF: (INK, "#ffffff"), Condition.BOOTING: ("#f0e442", INK),
 }  # fmt: skip
-REACHES = {Reach.OPEN: ("#cfe8df", INK), Reach.REFUSED: (ORANGE, INK), Reach.NO_ROUTE: (RED, "#ffffff"), Reach.TIMEOUT: (INK, "#ffffff")}
+REACHES = {Reach.OPEN: ("#cfe8df", INK), Reach.REFUSED: (ORANGE, INK), Reach.NO_ROUTE: (RED, "#ffffff"), Reach.TIMEOUT: (INK, "#ffffff"),
+           Reach.OTHER: (GREY, INK)}  # fmt: skip
 SERVICES = {Service.ACCEPTING: None, Service.STARTING: ("#f0e442", INK), Service.DOWN: (RED, "#ffffff")}
-SESSIONS = {Session.PERSISTENT: "kept sessions", Session.FRESH: "new connections"}
+SESSIONS = {Session.PERSISTENT: "kept sessions", Session.CONNECT: "new connections"}
 CALLS = {"monitor": GREEN, "probe": "#8a949e", "start": BLUE, "stop": "#7a4fa3"}
 LISTED = 8  # Failed operations whose reasons are told at most.
 Style = tuple[str, str]  # The colour of a piece, and of what is written in it.
@@ -189,12 +190,12 @@ class Picture:
         self.canvas.line(LEFT, foot, WIDTH - RIGHT, foot, FAINT, 0.8)
 
     def heads(self, rank: int, bins: dict[int, tuple[int, float]], top: float) -> None:
-        """Mark what was not answered well above its bar, by form too: a full mark failed, a hollow one has an unknown outcome."""
+        """Mark what was not answered well above its bar, by form too: failed is full, unknown is hollow, not sent is low."""
+        outcome = list(OUTCOMES)[rank]
         places = [place for place, (kind, _) in sorted(bins.items()) if kind == rank]
-        marks = "".join(f"M{LEFT + place * BIN:.0f} {top + 1:.1f}h{BIN:.0f}v6h-{BIN:.0f}z" for place in places)
-        colour = OUTCOMES[list(OUTCOMES)[rank]]
+        marks = "".join(head(LEFT + place * BIN, top + 1, BIN, outcome) for place in places)
         if marks:
-            self.canvas.path(marks, colour, 0.8, fill=colour if list(OUTCOMES)[rank] is Outcome.FAILED else svg.GROUND)
+            self.canvas.path(marks, OUTCOMES[outcome], 0.8, fill=svg.GROUND if outcome is Outcome.UNKNOWN else OUTCOMES[outcome])
 
     @staticmethod
     def length(latency: float) -> float:
@@ -327,7 +328,7 @@ class Picture:
             for outcome, colour in OUTCOMES.items():
                 canvas.box(x, y - 10, 4, 12, colour)
                 if outcome is not Outcome.OK:
-                    canvas.path(f"M{x:.0f} {y - 16:.0f}h4v5h-4z", colour, 0.8, fill=colour if outcome is Outcome.FAILED else svg.GROUND)
+                    canvas.path(head(x, y - 17, 4, outcome), colour, 0.8, fill=svg.GROUND if outcome is Outcome.UNKNOWN else colour)
                 x += 10 + canvas.text(x + 10, y, f"write {outcome.value}", size=12, colour=FAINT) + 8
             for colour, words in ((GREEN, "monitor ok"), (ORANGE, "degraded, or not ended"), (RED, "failed (with a cross)"),
                                   (BLUE, "start"), (CALLS["stop"], "stop")):  # fmt: skip
@@ -365,6 +366,12 @@ class Picture:
             self.lane("reasons", (self.reasoned, self.reasons))
         self.legend()
         return self.canvas.render()
+
+
+def head(x: float, y: float, width: float, outcome: Outcome) -> str:
+    """Return the path of a mark for a write that was not acknowledged."""
+    height = 2 if outcome is Outcome.NOT_SENT else 6
+    return f"M{x:.0f} {y + 6 - height:.1f}h{width:.0f}v{height}h-{width:.0f}z"
 
 
 def render(run: Run) -> str:

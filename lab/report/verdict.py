@@ -41,8 +41,8 @@ def _rows(run: Run) -> list[str]:
     audit = run.audit
     if audit is None:
         return ["the rows could not be read back"]
-    counts = {"acknowledged rows lost": audit.lost, "rows there that were told to have failed": audit.ghosts,
-              "rows twice": audit.duplicates, "rows of two servers in overlapping time": audit.overlaps}  # fmt: skip
+    counts = {"acknowledged rows lost": audit.lost, "rows there that were never sent or told to have failed": audit.ghosts,
+              "rows twice": audit.duplicates, "pairs of servers that wrote in overlapping time": audit.overlaps}  # fmt: skip
     return [f"{count} {what}" for what, count in counts.items() if count]
 
 

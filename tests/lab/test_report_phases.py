@@ -51,7 +51,7 @@ def writes(*away: tuple[float, float], begin: float = -5.0, end: float = 60.0, e
         gone = any(since < due < until for since, until in away)
         found.append(Write(due, Session.PERSISTENT, Outcome.UNKNOWN if gone else Outcome.OK, None if gone else 0.0))
     edges = {edge for stretch in away for edge in stretch if begin <= edge <= end}
-    return (*found, *(Write(edge, Session.FRESH, Outcome.OK, 0.0) for edge in sorted(edges)))
+    return (*found, *(Write(edge, Session.CONNECT, Outcome.OK, 0.0) for edge in sorted(edges)))
 
 
 def call(resource: str, action: str, began: float, ended: float, code: int = 0, reason: str = "", node: str = "rhel1") -> Call:
@@ -177,8 +177,8 @@ def test_the_order_in_which_things_were_written_down_does_not_matter(name: str) 
     (writes((59.5, FAR)), ()),  # The last write of all may be cut off by the end of the watch.
     ((), ()),
     # A slow answer is one all the same, and there is a gap until it comes.
-    ((Write(-1.0, Session.FRESH, Outcome.OK, 0.5), Write(0.0, Session.FRESH, Outcome.OK, 8.0),
-      Write(1.0, Session.FRESH, Outcome.FAILED, 2.0)), (Gap(-0.5, 8.0),)),
+    ((Write(-1.0, Session.CONNECT, Outcome.OK, 0.5), Write(0.0, Session.CONNECT, Outcome.OK, 8.0),
+      Write(1.0, Session.CONNECT, Outcome.FAILED, 2.0)), (Gap(-0.5, 8.0),)),
 ])  # fmt: skip
 def test_gaps(told: tuple[Write, ...], found: tuple[Gap, ...]) -> None:
     assert phases.gaps(told) == found
@@ -240,8 +240,8 @@ def test_when_the_fence_device_was_called() -> None:
     (story("S5", bound=Bound(120.0, fence_call=20.0)), ("the fence device was called only after 50.0 s, the bound is 20 s",)),
     (story("S7", bound=Bound(120.0, fence_call=20.0)), ("the fence device was called never, the bound is 20 s",)),
     (story("S4", audit=None), ("the rows could not be read back",)),
-    (story("S4", audit=Audit(9, 1, 2, 3, 4)), ("1 acknowledged rows lost", "2 rows there that were told to have failed", "3 rows twice",
-                                               "4 rows of two servers in overlapping time")),
+    (story("S4", audit=Audit(9, 1, 2, 3, 4)), ("1 acknowledged rows lost", "2 rows there that were never sent or told to have failed",
+                                               "3 rows twice", "4 pairs of servers that wrote in overlapping time")),
 ])  # fmt: skip
 def test_verdict(run: Run, found: tuple[str, ...]) -> None:
     assert verdict.failings(run) == found

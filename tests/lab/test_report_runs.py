@@ -105,8 +105,8 @@ VIP = {"kind": "vip", "at": 1, "source": "log", "node": None}
     (changed(events=[{**VIP, "at": None}]), "events[0].at: a number is expected, not null"),
     (changed(events=[{**VIP, "place": 3}]), "events[0] has no place"),
     (changed(writes=[]), "no write was acknowledged before the injection"),
-    (changed(writes=[[-1, "fresh", "ok"]]), "writes[0]: 5 values are expected (due, session, outcome, latency, error), not 3"),
-    (changed(writes=[[-1, "fresh", "good", 0, ""]]), 'writes[0].outcome: one of ok, failed, unknown is expected, not "good"'),
+    (changed(writes=[[-1, "connect", "ok"]]), "writes[0]: 5 values are expected (due, session, outcome, latency, error), not 3"),
+    (changed(writes=[[-1, "connect", "good", 0, ""]]), 'writes[0].outcome: one of ok, failed, unknown, not sent is expected, not "good"'),
     (changed(audit={"acknowledged": 1}), "audit.lost is missing"),
 ])  # fmt: skip
 def test_what_is_no_run_says_why(text: str, why: str) -> None:
