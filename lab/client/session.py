@@ -94,31 +94,37 @@ class Session:
         """Run one statement in a transaction of its own; return its rows once that is committed.  Raises Denied and Lost."""
         assert self._server
         self.ready = False
+        results: list[pq.abc.PGresult] = []
+        lost: Lost | None = None
         try:
-            results = await self._results(self._server, statement.encode(), [value.encode() for value in values])
+            await self._talk(self._server, statement.encode(), [value.encode() for value in values], results)
         except psycopg.Error as error:
-            raise Lost(brief(str(error).encode())) from None
+            lost = Lost(brief(str(error).encode()))
+        except Lost as trouble:
+            lost = trouble
+        # What a server says at the end of a session comes before the loss of the connection.
         for result in results:
             if result.status not in GOOD:
                 raise self._trouble(result)
+        if lost:
+            raise lost
         self.ready = True
         last = results[-1]
         return [[(last.get_value(row, column) or b"").decode() for column in range(last.nfields)] for row in range(last.ntuples)]
 
-    async def _results(self, server: pq.abc.PGconn, statement: bytes, values: Sequence[bytes]) -> list[pq.abc.PGresult]:
-        """Send, and take everything in up to the server's word that it is ready again, which comes after the commit."""
+    async def _talk(self, server: pq.abc.PGconn, statement: bytes, values: Sequence[bytes], results: list[pq.abc.PGresult]) -> None:
+        """Send, and add all answers to `results`, up to the server's word that it is ready again, which comes after the commit."""
         server.send_query_params(statement, values)
         while server.flush():
             await self._wait(write=True)
             server.consume_input()
-        results: list[pq.abc.PGresult] = []
         while True:
             while server.is_busy():
                 await self._wait()
                 server.consume_input()
             result = server.get_result()
             if result is None:
-                return results
+                return
             results.append(result)
 
     def _trouble(self, result: pq.abc.PGresult) -> Exception:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lab.client import audit
@@ -15,6 +15,7 @@ from lab.client.ledger import FAILED, NOT_SENT, OK, UNKNOWN, History, Key, Opera
 
 LIVES = (("rhel1", 10.0), ("rhel2", 500.0), ("rhel1", 900.0))
 EVERY = 0.1
+CALM = settings(deadline=None, max_examples=80)
 NODE_BOOTS = 5.0  # Between the last row of one server and the first of the next.
 
 
@@ -69,6 +70,7 @@ def row_of(run: Run, key: Key) -> Row:
     return next(row for row in run.rows if (row.stream, row.number) == key)
 
 
+@CALM
 @given(runs())
 def test_a_run_that_went_well_is_clean(run: Run) -> None:
     found = run.audit()
@@ -79,6 +81,7 @@ def test_a_run_that_went_well_is_clean(run: Run) -> None:
     assert sum(span.rows for span in found.spans) == len(run.rows)
 
 
+@CALM
 @given(runs(), st.data())
 def test_lost_rows_are_found(run: Run, data: st.DataObject) -> None:
     gone = data.draw(st.sets(st.sampled_from(acknowledged(run)), min_size=1))
@@ -88,6 +91,7 @@ def test_lost_rows_are_found(run: Run, data: st.DataObject) -> None:
     assert not (found.clean or found.ghosts or found.contradicted or found.duplicates or found.overlaps)
 
 
+@CALM
 @given(runs(), st.data())
 def test_ghosts_and_contradictions_are_found_and_told_apart(run: Run, data: st.DataObject) -> None:
     """A row that nobody sent is a ghost; one that was sent and said not to be written contradicts what was said."""
@@ -104,6 +108,7 @@ def test_ghosts_and_contradictions_are_found_and_told_apart(run: Run, data: st.D
     assert not (found.clean or found.lost or found.duplicates or found.overlaps)
 
 
+@CALM
 @given(runs(), st.data())
 def test_duplicates_are_found(run: Run, data: st.DataObject) -> None:
     twice = data.draw(st.sets(st.sampled_from(acknowledged(run)), min_size=1))
@@ -113,6 +118,7 @@ def test_duplicates_are_found(run: Run, data: st.DataObject) -> None:
     assert not (found.clean or found.lost or found.ghosts or found.contradicted or found.overlaps)
 
 
+@CALM
 @given(runs(), st.floats(0.1, 0.5), st.floats(0.5, 0.9))
 def test_a_second_server_in_between_is_proven_by_the_clients_clock(run: Run, sent: float, ended: float) -> None:
     """The clocks of the servers say nothing here: the intruder's stands still."""
@@ -130,6 +136,7 @@ def test_a_second_server_in_between_is_proven_by_the_clients_clock(run: Run, sen
     assert not (found.clean or found.lost or found.ghosts or found.contradicted or found.duplicates)
 
 
+@CALM
 @given(runs(), st.floats(-3.0, 3.0))
 def test_servers_that_overlap_by_their_clocks(run: Run, common: float) -> None:
     """What clocks of two nodes may differ is no overlap; rows without an acknowledgement prove nothing but by these."""
