@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from lab.report import bars, store, table, timeline
@@ -34,11 +35,11 @@ def write(directory: Path, texts: dict[str, str]) -> None:
         (directory / name).write_text(text, encoding="utf-8")
 
 
-def main() -> int:
+def main(words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python3 -m lab.report", description="Tables and pictures of the runs of the two-node lab")
     parser.add_argument("directory", type=Path, metavar="DIR", help="where the runs are, a JSON file each")
     parser.add_argument("--output", type=Path, metavar="DIR", help="where the report goes (default: DIR/report)")
-    given = parser.parse_args()
+    given = parser.parse_args(words)
     if not given.directory.is_dir():
         parser.error(f"{given.directory} is no directory")
     output: Path = given.output or given.directory / "report"

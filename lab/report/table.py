@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from lab.report import scenarios, summary, verdict
+from lab.report import goals, scenarios, summary, verdict
 from lab.report.phases import Phase
 from lab.report.runs import Agents, Audit, Profile, Run
 from lab.report.scenarios import Scenario
@@ -159,6 +159,8 @@ def render(kept: Sequence[Run], names: Sequence[str] = (), broken: Sequence[Brok
         lines += ["", f"## {TITLES[profile]}", "", *side_by_side(kept, profile, wanted)]
         if any(run.profile is profile for run in kept):
             lines += ["", "What the time went into:", "", *parts(kept, profile, wanted)]
+    if reached := goals.lines(kept):
+        lines += ["", "## Goals", "", "Our agents, under the recommended profile:", "", *reached]
     lines += ["", "## Runs", "", *(machines(kept) or ["There is no run yet."])]
     bad = demands(kept, names or [run.name for run in kept])
     if bad:

@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 import pytest
 
 from lab.client import audit, ledger, probe, writer
-from lab.report import bars, scenarios, seen, store, svg, table, timeline
+from lab.report import bars, goals, scenarios, seen, store, svg, table, timeline
 from lab.report.runs import Agents, Audit, Bound, Call, Event, Fault, Fence, Outcome, Probe, Profile, Reach, Run, Session, Step, Write
 from tests.lab.test_report_phases import FAR, STORIES, story, writes
 
@@ -123,6 +123,46 @@ def test_a_page_for_each_profile_and_a_scenario_of_ones_own() -> None:
     assert page.index(table.TITLES[Profile.DOCUMENT]) < page.index(table.TITLES[Profile.RECOMMENDED])
     assert "| **S6s** S6 \\| with a standby | 44.1 | no run |" in page
     assert page.endswith("All runs meet what their scenarios demand.\n")
+
+
+CALLED = Bound(300.0, fence_call=180.0)
+NO_RUNS = "not to be told yet"
+
+
+def recommended(name: str, agents: Agents, by: float = 0.0, bound: Bound | None = None) -> Run:
+    run = story(name, agents, Profile.RECOMMENDED, bound=bound)
+    return moved(run, by) if by else run
+
+
+@pytest.mark.parametrize("kept, told", [
+    ([recommended("S4", Agents.LAB)], [NO_RUNS, NO_RUNS, NO_RUNS, NO_RUNS]),
+    ([recommended("S4", Agents.LAB, -23.0), recommended("S4", Agents.STOCK)], [NO_RUNS, "met, 21.1 s of 44.1 s", NO_RUNS, NO_RUNS]),
+    ([recommended("S4", Agents.LAB, -20.0), recommended("S4", Agents.STOCK)], [NO_RUNS, "NOT MET, 24.1 s of 44.1 s", NO_RUNS, NO_RUNS]),
+    # Stock under the other profile says nothing.
+    ([recommended("S4", Agents.LAB, -23.0), story("S4")], [NO_RUNS, NO_RUNS, NO_RUNS, NO_RUNS]),
+    ([recommended("S2a", Agents.LAB)], ["NOT MET, 41.0 s", NO_RUNS, NO_RUNS, NO_RUNS]),
+    ([dataclasses.replace(recommended("S2b", Agents.LAB), scenario="S2a")], ["met, 0.0 s", NO_RUNS, NO_RUNS, NO_RUNS]),
+    ([recommended("S6 best", Agents.LAB)], [NO_RUNS, NO_RUNS, NO_RUNS, NO_RUNS]),
+    ([recommended("S6 best", Agents.LAB, bound=CALLED)], [NO_RUNS, NO_RUNS, NO_RUNS, "met, 178.2 s, the bound is 180 s"]),
+    ([recommended("S6 best", Agents.LAB, bound=CALLED), recommended("S6 stock", Agents.LAB, bound=CALLED)],
+     [NO_RUNS, NO_RUNS, NO_RUNS, "NOT MET, never, the bound is 180 s"]),
+])  # fmt: skip
+def test_goals(kept: list[Run], told: list[str]) -> None:
+    assert [line.split(": ")[-1] for line in goals.lines(kept)] == told
+    assert "\n".join(goals.lines(kept)) in table.render(kept)
+
+
+def test_a_bound_that_needs_stock_is_met_where_stock_never_ends() -> None:
+    sides = (("S4", Agents.LAB), ("S6 stock", Agents.STOCK))
+    kept = [dataclasses.replace(recommended(name, agents), scenario="S5") for name, agents in sides]
+    assert goals.half(kept, "S5") == "met, 44.1 s, stock never"
+    turned = [dataclasses.replace(run, agents=other) for run, other in zip(kept, (Agents.STOCK, Agents.LAB))]
+    assert goals.half(turned, "S5") == "NOT MET, no end"
+
+
+def test_no_goals_under_the_other_profile() -> None:
+    assert goals.lines([story("S4")]) == []
+    assert "## Goals" not in table.render([story("S4")])
 
 
 def test_runs_of_two_machines_are_not_to_be_compared() -> None:
