@@ -30,7 +30,8 @@ TREE = Path(__file__).resolve().parents[2]
 PORT = 5599
 HERE = Address("127.0.0.1", PORT)
 PLAN = Plan(every=0.05, connect_deadline=0.8, deadline=1.0, sessions=6, probe_every=0.05)
-SETTINGS = "listen_addresses = '127.0.0.1'\nmax_connections = 60\n"
+VIP = Address("198.51.100.7", PORT)
+SETTINGS = "listen_addresses = '*'\nmax_connections = 60\n"
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +41,8 @@ def server() -> Iterator[Database]:
     database = Database(directory / "data", port=PORT, settings=SETTINGS)
     try:
         database.initdb()
+        with open(database.directory / "pg_hba.conf", "a") as file:
+            file.write(f"host all all {VIP.host}/32 trust\n")
         database.start_by_hand()
         yield database
     finally:
@@ -319,6 +322,54 @@ def test_a_session_that_the_server_ends_knows_nothing(server: Database, system: 
     ended_by_server = [row for row in read.operations.values() if row.why.startswith("57P01 ")]
     assert outcomes(ended_by_server) == {UNKNOWN}
     assert {row.key for row in ended_by_server} <= set(found.unknown_absent)
+
+
+def floating(verb: str) -> None:
+    """Add the floating address to this machine, or take it away; a root has a network of its own."""
+    subprocess.run(["ip", "address", verb, f"{VIP.host}/32", "dev", "lo"], check=True, stdin=subprocess.DEVNULL)
+
+
+def test_an_address_that_goes_and_comes_back(server: Database, system: str, tmp_path: Path) -> None:
+    """Sessions whose peer is gone do not stay: those that come after them find room."""
+    floating("add")
+    try:
+        with Client(VIP, tmp_path, PLAN, system=system):
+            more_acknowledged(tmp_path, 5)
+            began = history(tmp_path).last
+            floating("del")
+            until(lambda: outcomes(list(history(tmp_path).operations.values())) >= {FAILED, UNKNOWN})
+            until(lambda: "no route" in probes(tmp_path))
+            floating("add")
+            more_acknowledged(tmp_path, 5)
+    finally:
+        subprocess.run(["ip", "address", "flush", "to", VIP.host, "dev", "lo"], check=True, stdin=subprocess.DEVNULL)
+    read, found = audited(tmp_path)
+    assert found.clean
+    assert found.outcomes[NOT_SENT] == 0
+    assert outcomes(read.of(FRESH)) <= {OK, FAILED, UNKNOWN}
+    assert any("unreachable" in row.why for row in read.operations.values() if row.outcome == FAILED)
+    assert unbroken(read)
+    assert probes(tmp_path) >= {"open", "no route"}
+    assert audit.disruption(read, began).back
+
+
+def test_a_peer_without_a_sign_of_life_gives_its_place_back(server: Database, system: str, tmp_path: Path) -> None:
+    """A session waits for a server that hangs, and not for a machine that is gone."""
+    floating("add")
+    try:
+        with Client(VIP, tmp_path, PLAN, system=system), server.connect(autocommit=False) as locker:
+            more_acknowledged(tmp_path, 5)
+            locker.execute("LOCK TABLE lab_journal")
+            until(lambda: NOT_SENT in outcomes(list(history(tmp_path).operations.values())))
+            floating("del")  # All sessions wait for an answer, none has anything to send.
+            full = history(tmp_path).last
+            until(lambda: any(row.outcome == FAILED and (row.ended or 0) > full and "unreachable" in row.why
+                              for row in history(tmp_path).operations.values()))  # fmt: skip
+    finally:
+        subprocess.run(["ip", "address", "flush", "to", VIP.host, "dev", "lo"], check=True, stdin=subprocess.DEVNULL)
+    _, found = audited(tmp_path)
+    assert found.clean
+    assert found.outcomes[UNKNOWN] >= PLAN.sessions
 
 
 def command(*words: str) -> list[str]:
