@@ -81,7 +81,7 @@ class Picture:
         failed += [fence for fence in run.of(Fence) if fence.step is Step.FAILED]
         moments = [((event.ended or 0.0) if isinstance(event, Call) else event.at, event) for event in failed]
         self.failed = [event for moment, event in sorted(moments, key=lambda one: one[0]) if 0 <= moment <= self.end]
-        self.reasoned = min(len(self.failed), LISTED) * REASON
+        self.reasoned = min(len(self.failed), LISTED + 1) * REASON
         rows += bool(run.of(Fence)) + bool(run.of(Power))
         lanes = 6 + bool(run.of(Fence) or run.of(Power)) + bool(self.resources) + bool(self.failed) + len(self.sessions)
         height = HEAD + rows * (STRIP + 3) + len(self.sessions) * CHART + self.reasoned + lanes * PAD + FOOT
@@ -288,11 +288,11 @@ class Picture:
                 words = f"{event.resource} {event.action} on {event.node}, {event.ended:.1f} s: {event.reason or f'exit code {event.code}'}"
             else:
                 words = f"fencing of {event.target}, {event.at:.1f} s: {event.reason or 'failed'}"
-            if number == LISTED < len(self.failed):
-                words += f" (and {len(self.failed) - LISTED} later ones)"
             y = self.y + TICKS + REASON * (number - 1) + 12
             self.canvas.text(LEFT - 8, y, str(number), size=12, colour=RED, bold=True, anchor="end")
             self.canvas.text(LEFT, y, words, size=12, colour=RED)
+        if len(self.failed) > LISTED:
+            self.canvas.text(LEFT, self.y + TICKS + REASON * LISTED + 12, f"and {len(self.failed) - LISTED} more", size=12, colour=RED)
 
     @staticmethod
     def call_colour(call: Call) -> str:

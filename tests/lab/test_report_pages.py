@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 import pytest
 
 from lab.client import audit, ledger, probe, writer
-from lab.report import bars, goals, scenarios, seen, store, svg, table, timeline
+from lab.report import bars, goals, scenarios, seen, store, summary, svg, table, timeline
 from lab.report.runs import Agents, Audit, Bound, Call, Event, Fault, Fence, Outcome, Probe, Profile, Reach, Run, Session, Step, Write
 from tests.lab.test_report_phases import FAR, STORIES, story, writes
 
@@ -60,6 +60,13 @@ def test_both_sides_of_a_scenario(scenario: str, told: list[str]) -> None:
 ])  # fmt: skip
 def test_what_the_time_went_into(scenario: str, number: int, told: list[str]) -> None:
     assert cells(table.render(repeated()), f"{scenario} |", number)[1:] == told
+
+
+def test_the_typical_run_is_the_one_in_the_middle_and_the_shorter_of_two() -> None:
+    for agents, seconds in ((Agents.STOCK, 45.1), (Agents.LAB, 14.0)):
+        found = summary.of(repeated(), "S4", agents, Profile.DOCUMENT)
+        assert found
+        assert found.typical.seconds == pytest.approx(seconds)
 
 
 def test_never_is_longer_than_any() -> None:
@@ -260,6 +267,17 @@ def test_a_time_line_has_its_lanes(name: str, make: Callable[[str], Run]) -> Non
 ])  # fmt: skip
 def test_a_time_line_tells(name: str, lane: str, words: str) -> None:
     assert words in texts(group(drawn(timeline.render(story(name))), f"lane-{lane}"))
+
+
+def test_reasons_are_told_below_the_axis() -> None:
+    """Eight of them, of what came after the injection, and how many there are beyond those."""
+    root = drawn(timeline.render(awkward("S7")))
+    told = list(group(root, "lane-reasons").iter(f"{SVG}text"))
+    axis = next(text for text in root.iter(f"{SVG}text") if text.text == "0 s")
+    assert [text.text for text in told[::2]] == [*"12345678", "and 6 more"]
+    assert all(float(text.get("y", "0")) >= float(axis.get("y", "0")) + 14 for text in told)
+    assert not any("exit code" in (text.text or "") for text in told)
+    assert all(float(text.get("y", "0")) > float(told[-1].get("y", "0")) for text in group(root, "legend").iter(f"{SVG}text"))
 
 
 @pytest.mark.parametrize("name, words", [

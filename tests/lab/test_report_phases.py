@@ -187,6 +187,8 @@ def test_gaps(told: tuple[Write, ...], found: tuple[Gap, ...]) -> None:
 @pytest.mark.parametrize("events, parts", [
     # Nothing was told but that it was noticed: the rest is in the phase that begins there.
     ([call("pg-db", "monitor", 9.0, 10.0, 1)], {D: 10.0, S: 20.0}),
+    # Where the VIP was before has nothing to do with it.
+    ([Vip(-5.0, LOG, "rhel1"), call("pg-db", "monitor", 9.0, 10.0, 1)], {D: 10.0, S: 20.0}),
     # Degraded is no failure, nor is what a probe finds, nor what happened before the injection.
     ([call("pg-db", "monitor", 9.0, 10.0, 190), call("pg-db", "probe", 9.0, 10.0, 7), call("vip", "stop", -3.0, -2.0)], {N: 30.0}),
     # What was noticed after all was over has not shortened it.
@@ -235,6 +237,7 @@ def test_when_the_fence_device_was_called() -> None:
     (story("S7", bound=Bound(60.0, failover=False)), ()),
     (story("S7", bound=Bound(60.0, failover=False), more=[Vip(20.0, LOG, "rhel1")]),
      ("nothing was to fail over, but the VIP went to rhel1",)),
+    (story("S7", bound=Bound(60.0, failover=False), more=[Vip(20.0, LOG, None), Vip(21.0, LOG, "rhel2"), Vip(-9.0, LOG, "rhel1")]), ()),
     (story("S2a", bound=Bound(60.0, spared="rhel1")), ("rhel1 was the one that was fenced",)),
     (story("S2a", bound=Bound(60.0, spared="rhel2")), ()),
     (story("S5", bound=Bound(120.0, fence_call=20.0)), ("the fence device was called only after 50.0 s, the bound is 20 s",)),

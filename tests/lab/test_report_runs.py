@@ -95,6 +95,7 @@ VIP = {"kind": "vip", "at": 1, "source": "log", "node": None}
     (changed(started="2026-01-02T03:04:05"), 'started: a time with its offset from UTC is expected, not "2026-01-02T03:04:05"'),
     (changed(machine=3), "machine: an object is expected, not 3"),
     (changed(machine={"accelerator": "kvm", "cores": 2.5, "memory_mib": 1}), "machine.cores: a whole number is expected, not 2.5"),
+    (changed(machine={"accelerator": "kvm", "cores": True, "memory_mib": 1}), "machine.cores: a whole number is expected, not true"),
     (changed(machine={"accelerator": "kvm", "cores": 2, "memory_mib": 1, "versions": {"a": 1}}),
      "machine.versions.a: a text is expected, not 1"),
     (changed(bound={}), "bound.back is missing"),
