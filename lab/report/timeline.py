@@ -74,7 +74,7 @@ class Picture:
         self.end = run.watched
         self.nodes = run.nodes()
         self.sessions = [session for session in SESSIONS if any(write.session is session for write in run.writes)]
-        self.calls = run.of(Call)
+        self.calls = [call for call in run.of(Call) if call.at <= self.end and (call.ended is None or call.ended >= self.begin)]
         self.resources = list(dict.fromkeys(call.resource for call in self.calls))
         rows = len(self.nodes) + len(self.resources) + 5  # fault, disruption, TCP probe, VIP, database
         failed: list[Call | Fence] = [call for call in self.calls if call.failed]
@@ -136,7 +136,7 @@ class Picture:
 
     def fault(self) -> None:
         self.name("fault")
-        for fault in self.run.of(Fault):
+        for fault in (fault for fault in self.run.of(Fault) if fault.at <= self.end):
             until = fault.until if fault.until is not None else self.end
             x, width = self.x(fault.at), max(self.x(until) - self.x(fault.at), 3.0)
             self.canvas.box(x, self.y, width, STRIP, RED, title=fault.what)
@@ -269,7 +269,8 @@ class Picture:
         self.name(resource, bold=False)
         middle = self.y + STRIP / 2
         self.canvas.line(LEFT, middle, WIDTH - RIGHT, middle, GRID, 0.8)
-        for call in (call for call in self.calls if call.resource == resource and call.at <= self.end):
+        mine = [call for call in self.calls if call.resource == resource]
+        for call in mine:
             ended = call.ended if call.ended is not None else self.end
             x, width = self.x(call.at), max(self.x(ended) - self.x(call.at), 2.0)
             slim = call.action in ("monitor", "probe")
@@ -277,8 +278,8 @@ class Picture:
             self.canvas.box(x, middle - (4 if slim else 8), width, 8 if slim else 16, self.call_colour(call), title=title)
             if not slim and svg.width_of(call.action, 12) <= width - 6:
                 self.canvas.text(x + 3, middle + 4.5, call.action, size=12, colour=svg.GROUND)
-        for call in self.calls:
-            if call.failed and call.resource == resource and call.ended is not None and call.at <= self.end:
+        for call in mine:
+            if call.failed and call.ended is not None:
                 self.mark(call.ended, middle, self.number(call))
 
     def reasons(self) -> None:

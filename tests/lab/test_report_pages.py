@@ -220,7 +220,8 @@ def lanes(root: ElementTree.Element) -> list[str]:
 def awkward(name: str) -> Run:
     """Return a run with texts that are long or no XML, things beyond the edges, calls that do not end, and every outcome."""
     more: list[Event] = [Fault(5.0, "lab", LONG, 9.0), Fault(FAR, "lab", "later"),
-            Call(3.0, "log", "rhel1", "a-resource-with-a-long-name", "stop"), Call(-50.0, "log", "rhel9", "pg-db", "monitor", -49.0, 1),
+            Call(3.0, "log", "rhel1", "a-resource-with-a-long-name", "stop"),
+            Call(-50.0, "log", "rhel9", "gone-before", "monitor", -49.0, 1),
             Call(1.0, "log", "rhel1", "pg-db", "monitor", 30.0, 1, LONG + "\x00"),
             *(Call(2.0 + n, "log", "rhel1", "pg-fs", "monitor", 2.5 + n, 1, LONG) for n in range(12)),
             Fence(59.9, "log", "rhel2", Step.REQUESTED), Fence(59.95, "log", "rhel2", Step.FAILED, reason=LONG)]  # fmt: skip
@@ -243,6 +244,7 @@ def test_a_time_line_has_its_lanes(name: str, make: Callable[[str], Run]) -> Non
     assert [lane for lane in found if lane in ("probe", "vip", "database", "nodes")] == ["probe", "vip", "database", "nodes"]
     assert ("fencing" in found) == any(isinstance(event, Fence) for event in run.events)
     assert ("resources" in found) == any(isinstance(event, Call) for event in run.events)
+    assert not {"later", "gone-before"} & set(texts(root))  # Nothing of what is beyond the edges.
     assert {f"node {name}" for name in run.nodes()} <= set(texts(group(root, "lane-nodes")))
 
 
