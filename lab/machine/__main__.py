@@ -33,7 +33,7 @@ from lab.machine import files, image, plan, qemu, room, ssh
 SSH_SECONDS = 240.0
 STORAGE_SECONDS = 120.0
 # Two paths under each map, both in use.
-STORAGE_READY = f"test $(multipath -ll | grep -c 'active ready running') -eq {2 * len(plan.LUNS)}"
+STORAGE_READY = f"test $(multipath -ll | grep -cE 'active ready +running') -eq {2 * len(plan.LUNS)}"
 
 
 # Where the nodes have the certificate authority of the hypervisors' cluster.

@@ -53,7 +53,7 @@ def on(lab: room.Room, node: plan.Node, shell: str, within: float = 30) -> str:
 
 def active(lab: room.Room, node: plan.Node) -> int:
     """Return how many paths work, of all maps together."""
-    return len(re.findall("active ready running", on(lab, node, "multipath -ll")))
+    return len(re.findall("active ready +running", on(lab, node, "multipath -ll")))
 
 
 def queueing(lab: room.Room, node: plan.Node) -> bool:
