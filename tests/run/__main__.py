@@ -21,9 +21,9 @@ RESULTS = Path("dist", "tests")
 # name: root, what it shows, the tests.  What a root has not got is deselected here and nowhere else.
 TABLE = {
     "style": ("bookworm", "linters, and this runner itself", "lint"),
-    "bookworm": ("bookworm", "the whole suite, with Pacemaker and pcs", "not lint"),
-    "bullseye": ("bullseye", "all that needs no cluster", "not lint and not cluster"),
-    "trixie": ("trixie", "all that needs no cluster", "not lint and not cluster"),
+    "bookworm": ("bookworm", "the whole suite, with Pacemaker and pcs", "not lint and not machine"),
+    "bullseye": ("bullseye", "all that needs no cluster", "not lint and not cluster and not machine"),
+    "trixie": ("trixie", "all that needs no cluster", "not lint and not cluster and not machine"),
 }
 
 # A line on standard input, or its end, becomes Ctrl-C for pytest, which then takes down what the test at hand has set up.
