@@ -29,6 +29,8 @@ TASK_SECONDS = 0.3
 HA_SECONDS = 30.0
 # One silence of a hypervisor that has answered before is borne: much may have been reached already.
 SECOND_PATIENCE = 2 * READ_SECONDS + 1
+# An attempt that has no more time than this may fail for want of it.
+LAST_SECONDS = 1.5
 RUNS = "it runs"
 MIGRATING = "is being migrated, which is waited for"
 
@@ -235,7 +237,7 @@ class GuestPower:
         done: T | str = ""
         where = f"plug {self.identity.plug}"
         while True:
-            began = clock.now()
+            began, left = clock.now(), self.deadline.left()
             try:
                 done = step()
                 patience.renew()
@@ -247,7 +249,7 @@ class GuestPower:
                 if patience.ends(max(began, self.cluster.heard)):
                     raise self._given_up(error) from None
                 # What the end of time has cut short is not the cause.
-                done = done if done and self.deadline.left() <= PAUSE else str(error)
+                done = done if done and left < LAST_SECONDS else str(error)
             if not isinstance(done, str):
                 return done
             if self._place:  # Not forgotten when the next look fails.
