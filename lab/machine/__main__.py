@@ -54,14 +54,19 @@ def await_nodes(lab: room.Room) -> None:
     began = told = time.monotonic()
     with ThreadPoolExecutor() as pool:
         waiting = {pool.submit(await_node, lab, node, began): node for node in plan.NODES.values()}
-        while not all(future.done() for future in waiting):
-            time.sleep(0.2)
-            if time.monotonic() - told > 10:
-                told = time.monotonic()
-                for future, node in waiting.items():
-                    if not future.done():
-                        lines = qemu.tail(room.DIRECTORY / f"console-{node.name}.log", 1)
-                        roots.say(f"{node.name}, {told - began:.0f} s: {lines[-1][:100] if lines else 'nothing on the console yet'}")
+        try:
+            while not all(future.done() for future in waiting):
+                time.sleep(0.2)
+                if time.monotonic() - told > 10:
+                    told = time.monotonic()
+                    for future, node in waiting.items():
+                        if not future.done():
+                            lines = qemu.tail(room.DIRECTORY / f"console-{node.name}.log", 1)
+                            roots.say(f"{node.name}, {told - began:.0f} s: {lines[-1][:100] if lines else 'nothing on the console yet'}")
+        except BaseException:
+            # Who waits sees that the lab is gone, and does not hold us up.
+            room.end(lab.outer)
+            raise
         for future in waiting:
             future.result()
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 
 from lab.machine import image, plan
-from lab.machine.room import NotSo, Room
+from lab.machine.room import NotSo, Room, alive
 
 CONNECT_SECONDS = 5
 
@@ -38,6 +38,8 @@ def await_success(room: Room, node: plan.Node, shell: str, within: float, what: 
         spent = time.monotonic() - began
         if done.returncode == 0:
             return spent
+        if not alive(room.inner):
+            raise NotSo(f"{node.name}: the lab's process {room.inner} is gone")
         if spent > within:
             said = (done.stderr or done.stdout).strip()
             raise NotSo(f"{node.name}: {what} still not so after {spent:.0f} s (exit code {done.returncode}): {said[-500:]}")
