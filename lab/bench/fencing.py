@@ -344,10 +344,7 @@ def main() -> int:
     else:
         parts += [(DARK, black_holes([SMALL, LARGE], round_trips)), (f"{DARK}, and stock", stock_in_the_dark([SMALL, LARGE]))]
     say(f"measured in {time.monotonic() - began:.0f} s")
-    print(report.table(parts))
-    print(f"\n{report.over(parts)}")
-    if given.json:
-        report.write_json(given.json, parts)
+    report.tell(parts, given.json)
     return 0
 
 

@@ -156,10 +156,7 @@ def main() -> int:
             say(f"measuring: {title}")
             parts.append((title, measure()))
             say(f"measured in {time.monotonic() - began:.0f} s")
-    print(report.table(parts))
-    print(f"\n{report.over(parts)}")
-    if given.json:
-        report.write_json(given.json, parts)
+    report.tell(parts, given.json)
     return 0
 
 

@@ -64,3 +64,11 @@ def over(parts: Sequence[tuple[str, Sequence[Figure]]]) -> str:
 
 def write_json(path: Path, parts: Sequence[tuple[str, Sequence[Figure]]]) -> None:
     path.write_text(json.dumps([{"part": title, **figure.plain()} for title, figures in parts for figure in figures], indent=1) + "\n")
+
+
+def tell(parts: Sequence[tuple[str, Sequence[Figure]]], path: Path | None) -> None:
+    """Print the table and the sentence that ends it; write the figures to a file too where one is named."""
+    print(table(parts))
+    print(f"\n{over(parts)}")
+    if path:
+        write_json(path, parts)

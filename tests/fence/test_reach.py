@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,19 +13,7 @@ from fence_lab.transport import Address, Unreachable
 from tests.fence import servers
 from tests.fence.servers import OK, Place, Server, answering, ask, resolving, took
 
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    return Place(tmp_path_factory.mktemp("tls"))
-
-
-@pytest.fixture(autouse=True)
-def no_threads_left() -> Iterator[None]:
-    before = set(threading.enumerate())
-    yield
-    for thread in set(threading.enumerate()) - before:
-        thread.join(10)
-        assert not thread.is_alive(), thread
+pytestmark = pytest.mark.usefixtures("no_threads_left")
 
 
 def test_a_resolver_that_hangs_is_bounded(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import datetime
 import re
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,19 +17,7 @@ from fence_lab.transport import Address, Untrusted
 from tests.fence import servers
 from tests.fence.servers import LOG, OK, Place, Server, answering, ask, resolving
 
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    return Place(tmp_path_factory.mktemp("tls"))
-
-
-@pytest.fixture(autouse=True)
-def no_threads_left() -> Iterator[None]:
-    before = set(threading.enumerate())
-    yield
-    for thread in set(threading.enumerate()) - before:
-        thread.join(10)
-        assert not thread.is_alive(), thread
+pytestmark = pytest.mark.usefixtures("no_threads_left")
 
 
 def refused(transport: HttpsTransport, server: Server, host: str = "") -> str:
