@@ -1,7 +1,8 @@
 """The hardware of the two-node lab.
 
     python3 -m lab.machine build                            make what the cache has not got
-    python3 -m lab.machine up [--hold]                      boot both nodes; with --hold, end with Ctrl-C
+    python3 -m lab.machine up [--hold] [--saved KEY]        boot both nodes; with --hold, end with Ctrl-C
+    python3 -m lab.machine save KEY                         keep the disks, which shuts the nodes down and boots them again
     python3 -m lab.machine status
     python3 -m lab.machine ssh NODE [COMMAND...]
     python3 -m lab.machine power off|on|reset NODE
@@ -25,68 +26,27 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 from lab import roots
-from lab.machine import files, image, plan, qemu, room, ssh
-
-SSH_SECONDS = 240.0
-STORAGE_SECONDS = 120.0
-# Two paths under each map, both in use.
-STORAGE_READY = f"test $(multipath -ll | grep -cE 'active ready +running') -eq {2 * len(plan.LUNS)}"
-
-
-# Where the nodes have the certificate authority of the hypervisors' cluster.
-CA_FILE = "/etc/ssl/pve-root-ca.pem"
-
-
-def await_node(lab: room.Room, node: plan.Node, began: float) -> None:
-    ssh.await_success(lab, node, "true", SSH_SECONDS, "ssh answers")
-    roots.say(f"{node.name}: ssh answers after {time.monotonic() - began:.0f} s")
-    ssh.run(lab, node, f"cat >{CA_FILE}", text=lab.read(lab.order("status")["api"]["ca"]))
-    ssh.await_success(lab, node, STORAGE_READY, STORAGE_SECONDS, "both paths to every LUN are up")
-    maps = ", ".join(lun.alias for lun in plan.LUNS.values())
-    roots.say(f"{node.name}: both paths to {maps} are up after {time.monotonic() - began:.0f} s")
-
-
-def await_nodes(lab: room.Room) -> None:
-    """Wait for both nodes side by side, saying what their consoles say meanwhile.  Raises NotSo."""
-    began = told = time.monotonic()
-    with ThreadPoolExecutor() as pool:
-        waiting = {pool.submit(await_node, lab, node, began): node for node in plan.NODES.values()}
-        try:
-            while not all(future.done() for future in waiting):
-                time.sleep(0.2)
-                if time.monotonic() - told > 10:
-                    told = time.monotonic()
-                    for future, node in waiting.items():
-                        if not future.done():
-                            lines = qemu.tail(room.DIRECTORY / f"console-{node.name}.log", 1)
-                            roots.say(f"{node.name}, {told - began:.0f} s: {lines[-1][:100] if lines else 'nothing on the console yet'}")
-        except BaseException:
-            # Who waits sees that the lab is gone, and does not hold us up.
-            room.end(lab.outer)
-            raise
-        for future in waiting:
-            future.result()
+from lab.machine import boot, image, multipath, plan, room, saved, ssh
 
 
 def up(given: argparse.Namespace) -> int:
-    image.build()
-    lab, process = room.start()
-    try:
-        await_nodes(lab)
+    disks = saved.find(given.saved) if given.saved else None
+    if given.saved and not disks:
+        raise room.NotSo(f"no disks are saved as {given.saved} for this image")
+    with boot.held(disks) as (_lab, process):
         if given.hold:
             roots.say("the lab is up; Ctrl-C ends it")
             process.wait()
             return 1
         room.stay(process)
-    except BaseException:
-        roots.say("taking the lab down")
-        room.end(process.pid)
-        process.wait()
-        raise
     roots.say("the lab is up; `python3 -m lab.machine down` ends it")
+    return 0
+
+
+def save(given: argparse.Namespace) -> int:
+    saved.save(room.find(), given.key)
     return 0
 
 
@@ -145,13 +105,8 @@ def lun(given: argparse.Namespace) -> int:
 
 
 def retry(given: argparse.Namespace) -> int:
-    lab = room.find()
-    path = "/etc/multipath/conf.d/no_path_retry.conf"
-    for name, node in plan.NODES.items():
-        done = ssh.run(lab, node, f"cat >{path} && multipathd reconfigure", text=files.retry_policy(given.policy))
-        if done.returncode:
-            raise room.NotSo(f"{name}: {(done.stderr or done.stdout).strip()}")
-        print(f"{name}: no_path_retry {given.policy}")
+    multipath.retry(room.find(), given.policy)
+    print(f"no_path_retry {given.policy}")
     return 0
 
 
@@ -171,7 +126,11 @@ def parser() -> argparse.ArgumentParser:
     verbs.add_parser("build", help="make what the cache has not got").set_defaults(do=build)
     adding = verbs.add_parser("up", help="boot both nodes and wait until ssh and storage are there")
     adding.add_argument("--hold", action="store_true", help="stay in the foreground; the lab ends with this process")
+    adding.add_argument("--saved", metavar="KEY", help="begin with the disks that were saved as this")
     adding.set_defaults(do=up)
+    adding = verbs.add_parser("save", help="keep what is on all disks; the nodes are shut down for it and boot again")
+    adding.add_argument("key", help="a name for `up --saved`")
+    adding.set_defaults(do=save)
     verbs.add_parser("down", help="end everything").set_defaults(do=down)
     verbs.add_parser("status", help="what is on, plugged and answering").set_defaults(do=status)
     adding = verbs.add_parser("ssh", help="run a command on a node, or a shell")

@@ -79,6 +79,8 @@ defaults {
 }
 """
 
+RETRY_FILE = "/etc/multipath/conf.d/no_path_retry.conf"
+
 JOURNAL = """\
 [Journal]
 Storage=persistent
@@ -112,7 +114,7 @@ def texts() -> dict[str, str]:
         "/etc/fstab": "/dev/vda / ext4 noatime,errors=remount-ro 0 1\n",
         "/etc/multipath.conf": MULTIPATH,
         "/etc/multipath/bindings": "".join(f"{lun.alias} {lun.wwid}\n" for lun in plan.LUNS.values()),
-        "/etc/multipath/conf.d/no_path_retry.conf": retry_policy("fail"),
+        RETRY_FILE: retry_policy("fail"),
         "/etc/udev/rules.d/99-iscsi-cluster.rules": "".join(symlinks),
         "/etc/systemd/journald.conf.d/lab.conf": JOURNAL,
         "/etc/systemd/system.conf.d/lab.conf": "[Manager]\nDefaultTimeoutStopSec=20s\n",

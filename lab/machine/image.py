@@ -8,12 +8,14 @@ import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from lab import roots
-from lab.machine import files
+from lab.machine import files, plan
 
 SUITE = "bookworm"
 SIZE = "4G"
+COPY_SECONDS = 300.0
 
 # The cloud kernel has what the nodes need (dm-multipath, iscsi_tcp, xfs, the virtio devices) and is a quarter of the other's size.
 NODE_PACKAGES = (
@@ -118,6 +120,11 @@ def host() -> Path:
     return roots.CACHE / f"machine-host-{host_recipe()}"
 
 
+def saved(key: str) -> Path:
+    """Return where the disks are that were saved under a key: of this image's nodes, with these LUNs."""
+    return roots.CACHE / f"machine-saved-{roots.digest(image_recipe(), repr(plan.NODES), repr(plan.LUNS), key)}"
+
+
 def build() -> None:
     """Make what the cache has not got."""
     with roots.locked("machine"):
@@ -174,7 +181,11 @@ def forget_old() -> None:
             shutil.rmtree(old, ignore_errors=True)
 
 
-def copy(source: Path, descriptor: int) -> None:
-    """Fill an open file with a disk image, holes left out.  Raises CalledProcessError."""
-    to = f"/proc/{os.getpid()}/fd/{descriptor}"
-    subprocess.run(["cp", "--sparse=always", str(source), to], check=True, stdin=subprocess.DEVNULL, timeout=300)
+def opened(file: IO[bytes]) -> Path:
+    """Return the path at which other processes find a file that is open here, and may have no name."""
+    return Path(f"/proc/{os.getpid()}/fd/{file.fileno()}")
+
+
+def copy(source: Path, to: Path) -> None:
+    """Copy a disk, holes left out.  Raises CalledProcessError."""
+    subprocess.run(["cp", "--sparse=always", str(source), str(to)], check=True, stdin=subprocess.DEVNULL, timeout=COPY_SECONDS)

@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from lab import roots
 from lab.machine import network, plan, qemu
 from lab.machine.gate import Fault
 from lab.machine.image import Image
@@ -47,18 +48,18 @@ def make_devices() -> None:
 class Hardware:
     """Everything that has a plug.  Its methods whose names are in ORDERS answer orders."""
 
-    def __init__(self, image: Image, directory: Path) -> None:
+    def __init__(self, image: Image, directory: Path, saved: Path | None) -> None:
         make_devices()
         network.make()
         say("networks made")
         # What the SAN and the machines say; the consoles have files of their own.
         self.log = open(directory / "hardware.log", "wb", buffering=0)  # noqa: SIM115  # It is used to the end.
-        self.san = San(directory, self.log)
+        self.san = San(directory, self.log, saved=saved)
         self.san.start()
         say(f"storage served at {', '.join(plan.portals())}")
         with ThreadPoolExecutor() as pool:
             tried = pool.submit(qemu.accelerator, image)
-            made = [pool.submit(Machine, node, image, qemu.TCG, directory, self.log) for node in plan.NODES.values()]
+            made = [pool.submit(Machine, node, image, qemu.TCG, directory, self.log, saved) for node in plan.NODES.values()]
             self.machines = {machine.node.name: machine for machine in (each.result() for each in made)}
             accelerator = tried.result()
         for machine in self.machines.values():
@@ -73,8 +74,8 @@ class Hardware:
         plugged = network.plugged()
         nodes = {
             name: {
-                "vmid": machine.node.vmid, "pid": machine.pid, "since": machine.since, "accelerator": machine.accelerator,
-                "console": str(machine.console),
+                "vmid": machine.node.vmid, "pid": self.power.running(machine.node.vmid), "since": machine.since,
+                "accelerator": machine.accelerator, "console": str(machine.console),
                 "cables": {each.name: plugged[machine.node.tap(each)] for each in plan.NETWORKS.values()},
             }
             for name, machine in self.machines.items()
@@ -110,6 +111,17 @@ class Hardware:
         words = [key if value is True else f"{key} {value:g}" for key, value in fault.items() if value]
         return f"{name}: {', '.join(words) or 'healthy'}" + (f"; {waited} requests had been waiting" if waited else "")
 
+    def save(self, to: str) -> str:
+        """Copy all disks into a new directory.  Raises ValueError while a node is on."""
+        on = [node.name for node in plan.NODES.values() if self.power.running(node.vmid) is not None]
+        if on:
+            raise ValueError(f"{' and '.join(on)} must be off: a disk that is in use is not one that can be booted from")
+        saved = roots.fresh(Path(to))
+        self.san.save(saved)
+        for machine in self.machines.values():
+            machine.save(saved)
+        return f"disks saved in {to}"
+
     def history(self) -> dict[str, Any]:
         requests = [[seen.at, seen.node, seen.method, seen.path, seen.status] for seen in self.standin.requests]
         return {"power": self.power.history, "requests": requests}
@@ -121,6 +133,7 @@ ORDERS: dict[str, Order] = {
     "cable": Hardware.cable,
     "storage": Hardware.storage,
     "lun": Hardware.lun,
+    "save": Hardware.save,
     "history": Hardware.history,
 }
 
@@ -158,9 +171,9 @@ def end_with_input() -> None:
 
 
 def main() -> int:
-    image, directory = Image(Path(sys.argv[1])), Path(sys.argv[2])
+    image, directory, *saved = Image(Path(sys.argv[1])), *(Path(word) for word in sys.argv[2:])
     threading.Thread(target=end_with_input, daemon=True).start()
-    hardware = Hardware(image, directory)
+    hardware = Hardware(image, directory, saved[0] if saved else None)
     with hardware.standin:
         say("hypervisors' API served at " + ", ".join(f"https://{address}:{plan.API_PORT}" for address in plan.HYPERVISORS.values()))
         for node in plan.NODES.values():

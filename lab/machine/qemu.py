@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from lab.machine import plan
-from lab.machine.image import Image, copy
+from lab.machine.image import Image, copy, opened
 
 MEGABYTES = 1536
 KVM, TCG = "kvm", "tcg"
@@ -75,24 +75,26 @@ def accelerator(image: Image) -> str:
 class Machine:
     """A node's hardware.  The disk has no name: it goes with the last process that has it open."""
 
-    def __init__(self, node: plan.Node, image: Image, accelerator: str, directory: Path, log: IO[bytes]) -> None:
+    def __init__(self, node: plan.Node, image: Image, accelerator: str, directory: Path, log: IO[bytes], saved: Path | None = None) -> None:
         self.node, self.image, self.accelerator, self.log = node, image, accelerator, log
         self.console, self.qmp = directory / f"console-{node.name}.log", Path("/run", f"{node.name}.qmp")
         self.console.write_bytes(b"")
         self.disk = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115  # It lives as long as the machine.
-        copy(image.disk, self.disk.fileno())
+        copy(saved / saved_name(node) if saved else image.disk, opened(self.disk))
         self.process: subprocess.Popen[bytes] | None = None
         self.since = time.time()
 
     @property
     def pid(self) -> int | None:
-        return self.process.pid if self.process is not None and self.process.poll() is None else None
+        """QEMU's process id; a guest that switches itself off ends its QEMU."""
+        if self.process is not None and self.process.poll() is not None:
+            self.process, self.since = None, time.time()
+        return self.process.pid if self.process is not None else None
 
     def on(self) -> int:
         """Press the power button, unless it is on already; return QEMU's process id."""
         if self.pid is None:
-            disk = f"/proc/{os.getpid()}/fd/{self.disk.fileno()}"
-            line = command(self.node, self.image, disk, self.accelerator, self.console, self.qmp)
+            line = command(self.node, self.image, str(opened(self.disk)), self.accelerator, self.console, self.qmp)
             self.process = subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
             self.since = time.time()
         assert self.process is not None
@@ -105,9 +107,18 @@ class Machine:
             self.process.wait()
             self.process, self.since = None, time.time()
 
+    def save(self, saved: Path) -> None:
+        """Copy the disk of a machine that is off."""
+        copy(opened(self.disk), saved / saved_name(self.node))
+
     def reset(self) -> None:
         """Press the reset button.  Raises OSError when QEMU does not answer."""
         qmp(self.qmp, "system_reset")
+
+
+def saved_name(node: plan.Node) -> str:
+    """Return how a node's disk is called among saved ones."""
+    return f"node-{node.name}.raw"
 
 
 def qmp(path: Path, *commands: str, within: float = QMP_SECONDS) -> list[object]:

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -19,7 +20,8 @@ from lab.machine import image
 
 DIRECTORY = roots.CACHE / "lab"
 LOCK, LOG = DIRECTORY / "lock", DIRECTORY / "keeper.log"
-START_SECONDS = 120.0
+START_SECONDS = 300.0
+SAVED = DIRECTORY / "saved"  # where the keeper puts disks that are being saved
 STOP_SECONDS = 30.0
 ORDER_SECONDS = 60.0
 SOCKET = "/run/lab.sock"  # as the keeper sees it
@@ -52,10 +54,10 @@ class Room:
         """Return the contents of a file of the lab's root."""
         return Path(f"/proc/{self.inner}/root{path}").read_text()
 
-    def order(self, do: str, **what: object) -> Any:
+    def order(self, do: str, *, within: float = ORDER_SECONDS, **what: object) -> Any:
         """Give the keeper an order and return its answer.  Raises NotSo."""
         with contextlib.closing(socket.socket(socket.AF_UNIX)) as connection:
-            connection.settimeout(ORDER_SECONDS)
+            connection.settimeout(within)
             try:
                 connection.connect(f"/proc/{self.inner}/root{SOCKET}")
                 connection.sendall(json.dumps({"do": do, **what}).encode() + b"\n")
@@ -106,8 +108,11 @@ def find() -> Room:
     return Room(outer, inner)
 
 
-def start() -> tuple[Room, subprocess.Popen[bytes]]:
-    """Begin a lab; it ends when the returned process's standard input does, unless `stay` is written there.  Raises NotSo."""
+def start(saved: Path | None = None) -> tuple[Room, subprocess.Popen[bytes]]:
+    """Begin a lab, with blank disks or copies of saved ones (lab.machine.saved).
+
+    It ends when the returned process's standard input does, unless `stay` is written there.  Raises NotSo.
+    """
     DIRECTORY.mkdir(parents=True, exist_ok=True)
     with open(LOCK, "a") as lock, open(LOG, "wb") as log:
         try:
@@ -115,12 +120,16 @@ def start() -> tuple[Room, subprocess.Popen[bytes]]:
         except BlockingIOError:
             raise NotSo("a lab is up already; `python3 -m lab.machine down` ends it") from None
         made = image.image()
+        shutil.rmtree(SAVED, ignore_errors=True)
         empty = DIRECTORY / "empty"
         empty.mkdir(exist_ok=True)
+        if saved:
+            os.utime(saved)  # What is used is kept.
+        places = [str(place) for place in (made.directory, DIRECTORY, saved) if place]
         environment = {"DEBIAN": str(image.host()), "VENV": str(empty), "TREE": str(roots.TREE), "NAME": "lab",
-                       "SHARES": f"{made.directory} {DIRECTORY}", "PATH": PATH, "HOME": "/root", "LC_ALL": "C.UTF-8",
+                       "SHARES": " ".join(places), "PATH": PATH, "HOME": "/root", "LC_ALL": "C.UTF-8",
                        "PYTHONDONTWRITEBYTECODE": "1"}  # fmt: skip
-        inside = ["python3", "-m", "lab.machine.keeper", str(made.directory), str(DIRECTORY)]
+        inside = ["python3", "-m", "lab.machine.keeper", *places]
         begun = subprocess.Popen([*NAMESPACES, "sh", "-c", roots.ENTER, "enter", *inside], env=environment, stdin=subprocess.PIPE,
                                  stdout=log, stderr=log, pass_fds=[lock.fileno()], start_new_session=True)  # fmt: skip
         os.truncate(lock.fileno(), 0)

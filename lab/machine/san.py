@@ -13,6 +13,7 @@ from typing import IO
 
 from lab.machine import plan
 from lab.machine.gate import Fault
+from lab.machine.image import copy, opened
 
 # tgtd's port for tgtadm: not the default one, as other tgtds of the machine would be asked.
 CONTROL = "71"
@@ -42,23 +43,28 @@ def making(paths: dict[str, str]) -> list[list[str]]:
     return commands
 
 
+def saved_name(lun: plan.Lun) -> str:
+    """Return how a LUN is called among saved disks."""
+    return f"lun-{lun.name}.raw"
+
+
 class San:
     """The running SAN.  Its disks have no names: they go with the last process that has them open."""
 
-    def __init__(self, directory: Path, log: IO[bytes], place: Path = PLACE) -> None:
+    def __init__(self, directory: Path, log: IO[bytes], place: Path = PLACE, saved: Path | None = None) -> None:
         self.log, self.place = log, place
-        files: dict[str, IO[bytes]] = {}
+        self.files: dict[str, IO[bytes]] = {}
         for lun in plan.LUNS.values():
-            file: IO[bytes] = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115  # The gate's process keeps it open.
+            file: IO[bytes] = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115  # It lives as long as the SAN.
+            if saved:
+                copy(saved / saved_name(lun), opened(file))
             file.truncate(lun.megabytes << 20)
-            files[lun.name] = file
+            self.files[lun.name] = file
         place.mkdir(parents=True, exist_ok=True)
-        words = [f"{name}={file.fileno()}" for name, file in files.items()]
+        words = [f"{name}={file.fileno()}" for name, file in self.files.items()]
         self.gate = subprocess.Popen([sys.executable, "-m", "lab.machine.gate", str(place), *words], stdin=subprocess.PIPE,
                                      stdout=subprocess.PIPE, stderr=log, text=True,
-                                     pass_fds=[file.fileno() for file in files.values()])  # fmt: skip
-        for file in files.values():
-            file.close()
+                                     pass_fds=[file.fileno() for file in self.files.values()])  # fmt: skip
         self._told()
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -91,10 +97,17 @@ class San:
         self.gate.stdin.flush()
         return int(self._told()["waited"])
 
+    def save(self, saved: Path) -> None:
+        """Copy what is on the LUNs; nobody may be writing."""
+        for name, file in self.files.items():
+            copy(opened(file), saved / saved_name(plan.LUNS[name]))
+
     def close(self) -> None:
         self.stop()
         self.gate.kill()
         self.gate.communicate()
+        for file in self.files.values():
+            file.close()
 
     def _told(self) -> dict[str, int]:
         assert self.gate.stdout

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import json
 import os
 import socket
 import subprocess
@@ -17,8 +18,9 @@ from pathlib import Path
 
 import pytest
 
+from lab import roots
 from lab.machine import __main__ as program
-from lab.machine import files, image, keeper, network, plan, power, qemu, room, san, ssh
+from lab.machine import files, image, keeper, network, plan, power, qemu, room, san, saved, ssh
 from lab.machine.gate import Fault
 from lab.proxmox.server import Standin
 
@@ -164,6 +166,25 @@ def test_who_waits_for_a_disk_is_let_go_at_its_end(storage: san.San) -> None:
         assert isinstance(waiting.exception(20), OSError)
     with suppress(OSError):
         os.close(wal)
+
+
+def test_what_is_on_the_disks_can_be_saved_and_served_again(storage: san.San, tmp_path: Path) -> None:
+    with open(storage.place / "wal", "r+b", buffering=0) as disk:
+        disk.write(b"written")
+    (tmp_path / "saved").mkdir()
+    storage.save(tmp_path / "saved")
+    with open(tmp_path / "log", "ab") as log:
+        again = san.San(tmp_path, log, tmp_path / "again", tmp_path / "saved")
+        try:
+            with open(again.place / "wal", "rb", buffering=0) as disk:
+                assert os.pread(disk.fileno(), 8, 0) == b"written\0"
+            assert {name: (again.place / name).stat().st_size for name in plan.LUNS} == {
+                lun.name: lun.megabytes << 20 for lun in plan.LUNS.values()
+            }
+        finally:
+            again.close()
+            subprocess.run(["umount", "--lazy", str(tmp_path / "again")], check=True, timeout=20)
+    assert sum(path.stat().st_blocks for path in (tmp_path / "saved").iterdir()) * 512 < 1 << 20
 
 
 # The machines.
@@ -312,9 +333,39 @@ def test_a_copied_disk_keeps_its_holes(tmp_path: Path) -> None:
         file.seek(8 << 20)
         file.write(b"end")
     with open(tmp_path / "copy", "w+b") as copied:
-        image.copy(source, copied.fileno())
+        image.copy(source, image.opened(copied))
         assert copied.read()[-3:] == b"end"
         assert os.fstat(copied.fileno()).st_blocks * 512 < 1 << 20
+
+
+def test_saved_disks_belong_to_a_key_an_image_and_its_luns(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = image.saved("one")
+    assert before == image.saved("one") != image.saved("other")
+    with monkeypatch.context() as changed:
+        changed.setattr(files, "DISCOVERY", files.DISCOVERY + "# more\n")
+        assert image.saved("one") != before
+    monkeypatch.setattr(plan, "LUNS", {})
+    assert image.saved("one") != before
+
+
+def test_of_saved_disks_those_that_were_used_last_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(roots, "CACHE", tmp_path)
+    for age in range(saved.KEPT + 2):
+        (tmp_path / "saved").mkdir()
+        saved.keep(tmp_path / "saved", tmp_path / f"machine-saved-{age}")
+        os.utime(tmp_path / f"machine-saved-{age}", (age, age))
+    assert sorted(path.name for path in tmp_path.glob("machine-*")) == [f"machine-saved-{age}" for age in range(2, saved.KEPT + 2)]
+
+
+def test_disks_are_saved_only_of_nodes_that_are_off(tmp_path: Path) -> None:
+    hardware = keeper.Hardware.__new__(keeper.Hardware)
+    machines = {name: Fake(node) for name, node in plan.NODES.items()}
+    hardware.power = power.Power(machines)
+    machines["rhel2"].on()
+    hardware.machines = {}
+    order = json.dumps({"do": "save", "to": str(tmp_path / "saved")}).encode()
+    assert "rhel2 must be off" in keeper.obey(hardware, order, threading.Lock())["failed"]
+    assert not (tmp_path / "saved").exists()
 
 
 # Orders and commands.
@@ -356,8 +407,9 @@ def test_without_a_lab_that_is_what_is_said(tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("words", [
-    ["up", "--hold"], ["down"], ["status"], ["power", "off", "rhel1"], ["cable", "pull", "rhel2", "san1"], ["storage", "off"],
-    ["retry", "queue"], ["lun", "wal", "slow", "3"], ["ssh", "rhel1", "multipath", "-ll"], ["enter", "--", "ip", "link"], ["build"],
+    ["up", "--hold", "--saved", "configured"], ["save", "configured"], ["down"], ["status"], ["power", "off", "rhel1"],
+    ["cable", "pull", "rhel2", "san1"], ["storage", "off"], ["retry", "queue"], ["lun", "wal", "slow", "3"],
+    ["ssh", "rhel1", "multipath", "-ll"], ["enter", "--", "ip", "link"], ["build"],
 ])  # fmt: skip
 def test_command_line(words: list[str]) -> None:
     assert callable(program.parser().parse_args(words).do)
