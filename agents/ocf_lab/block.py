@@ -89,13 +89,19 @@ def name(device: str) -> str:
     folder = directory(device)
     kernel = os.path.basename(folder)
     mapped, uuid = read(folder, "dm/name"), read(folder, "dm/uuid")
+    state = " suspended" if suspended(device) else ""
     if uuid.startswith("LVM-"):
-        return f"{kernel} LV {logical_volume(mapped)}"
+        return f"{kernel} LV {logical_volume(mapped)}{state}"
     if uuid.startswith("mpath-"):
-        return f"{kernel} multipath {mapped}"
+        return f"{kernel} multipath {mapped}{state}"
     if mapped:
-        return f"{kernel} {mapped}"
+        return f"{kernel} {mapped}{state}"
     return kernel if os.path.exists(folder) else f"device {device}"
+
+
+def suspended(device: str) -> bool:
+    """Return whether device-mapper holds back the I/O of a device, until it is resumed."""
+    return read(directory(device), "dm/suspended") == "1"
 
 
 def path_state(device: str) -> str:

@@ -9,7 +9,7 @@ import os
 import time
 
 import ocf_py as ocf
-from ocf_lab import block, postgres, probe, storage
+from ocf_lab import postgres, probe, storage
 from ocf_py import guard
 
 TYPE_CHECKING = False
@@ -406,7 +406,7 @@ class PgsqlStorage(ocf.Agent):
         self.examine(user, ocf.Error)
         directory = self.guarded("pgdata path", os.path.realpath, self.pgdata, within=self.storage.limits().hung)
         # Raises where it cannot be written: a server that no later action knows of is not started.
-        facts = {"account": user.encode(), "directory": directory, "queueing": self.queueing()}
+        facts = {"account": user.encode(), "directory": directory, "queueing": self.storage.queueing()}
         self.memory.update(**facts, **dict.fromkeys((SERVER, SQL)), launching="yes")
         servers = [process.pid for process in postgres.server_processes()]
         before = self.guarded("files", postgres.prepare, self.pgdata, self.logfile, self.socketdir, user.encode(), servers,
@@ -432,21 +432,6 @@ class PgsqlStorage(ocf.Agent):
                 told = str(trouble)
                 self.log.warning(f"waiting for the storage: {told}")
             time.sleep(1.0)
-
-    def queueing(self) -> str:
-        """Return for how many seconds the multipath maps below queue I/O without a path, as multipathd tells."""
-        from ocf_py import commands
-
-        maps = {name for device in self.storage.devices() for name in block.maps(device)}
-        if not maps or not commands.find("multipathd"):
-            return "0"
-        try:
-            shown = self.run("multipathd", "show", "maps", "raw", "format", "%d %Q", within=5.0)
-            config = self.run("multipathd", "show", "config", "local", within=5.0)
-        except ocf.Error as error:
-            self.log.warning(f"cannot ask multipathd how long it queues: {error}")
-            return "0"
-        return f"{block.queueing_time(shown.out, config.out, maps):g}"
 
     def launch(self, user: guard.Account, before: dict[str, Any]) -> None:
         """Start the server with pg_ctl, which waits for it and notices when it dies."""

@@ -92,13 +92,14 @@ class Limits:
         self.hung, self.slow, self.slow_max, self.freeze_max = hung, slow, slow_max, freeze_max
 
 
-class Probe(guard.Call):
-    """The probe of one place.  Its value is what `exercise` returns; its error a Trouble."""
+class Watched(guard.Call):
+    """Guarded I/O on one place, judged by the device's own counters.  What becomes of it is told by `trouble`."""
 
     def __init__(
-        self, place: Place, limits: Limits, user: guard.Account | None, write: bool, look: Callable[[str], dict[str, Any]] | None = None
-    ) -> None:
-        super().__init__(f"io.{place.device or place.path}", exercise, place.path, write, look, within=limits.hung, writes=write, user=user,
+        self, place: Place, limits: Limits, function: Callable[..., Any], *args: Any, writes: bool = False,
+        user: guard.Account | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(f"io.{place.device or place.path}", function, *args, within=limits.hung, writes=writes, user=user,
                          facts={"device": place.device, "path": place.path, "label": place.label})  # fmt: skip
         self.place, self.limits = place, limits
         self._seen: dict[str, tuple[int, float]] = {}
@@ -182,27 +183,46 @@ class Probe(guard.Call):
         """Return what is wrong with the place, None where it is healthy."""
         error = self.error
         if error is None:
-            return self._answered()
+            return self.answered()
         if isinstance(error, Trouble):
             return error
         if isinstance(error, Unanswered):
             text = f"{self.kind} unanswered for {error.seconds:.1f} s (limit {self.limits.hung:.0f} s), the next monitor judges"
             return NotYet(f"storage not answering yet: {text}: {self.place.where()}", self.place)
         if isinstance(error, OSError):
-            kind = Missing if error.errno in (errno.ENOENT, errno.ENOTDIR) else StorageError
-            return kind(describe_error(error, self.place), self.place)
+            return self.failed(error)
         if isinstance(error, CannotRecord):
             return Ailing(f"storage not checked: {error}", self.place)
         return Ailing(f"storage check did not end: {error}: {self.place.where()}", self.place)
 
-    def _answered(self) -> Trouble | None:
-        found = self.value
-        if found["full"]:
-            return Ailing(f"file system full: {found['free']} B free, the disk still answers: {self.place.where()}", self.place)
-        kind, seconds = max(((kind, found[kind]) for kind in (READ, WRITE, FLUSH)), key=lambda pair: pair[1])
+    def answered(self) -> Trouble | None:
+        """Return what is wrong with a place that has answered: `value` holds the seconds of each kind of I/O."""
+        kind, seconds = max(((kind, self.value.get(kind, 0.0)) for kind in (READ, WRITE, FLUSH)), key=lambda pair: pair[1])
         if self.limits.slow and seconds >= self.limits.slow:
             return Ailing(f"storage slow: {kind} took {seconds:.1f} s: {self.place.where()}", self.place)
         return None
+
+    def failed(self, error: OSError) -> Trouble:
+        return StorageError(describe_error(error, self.place), self.place)
+
+
+class Probe(Watched):
+    """The probe of one directory.  Its value is what `exercise` returns."""
+
+    def __init__(
+        self, place: Place, limits: Limits, user: guard.Account | None, write: bool, look: Callable[[str], dict[str, Any]] | None = None
+    ) -> None:
+        super().__init__(place, limits, exercise, place.path, write, look, writes=write, user=user)
+
+    def answered(self) -> Trouble | None:
+        found = self.value
+        if found["full"]:
+            return Ailing(f"file system full: {found['free']} B free, the disk still answers: {self.place.where()}", self.place)
+        return super().answered()
+
+    def failed(self, error: OSError) -> Trouble:
+        kind = Missing if error.errno in (errno.ENOENT, errno.ENOTDIR) else StorageError
+        return kind(describe_error(error, self.place), self.place)
 
 
 def describe_error(error: OSError, place: Place) -> str:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 
 from ocf_py import guard
-from ocf_py.outcomes import CannotRecord
+from ocf_py.outcomes import CannotRecord, Error
 
 from . import block, probe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Any
 
     from ocf_py.agent import Agent
@@ -31,22 +31,14 @@ class Settings:
         self.freeze_max, self.mode = freeze_max, mode
 
 
-class Storage:
-    """Watches the directory `path`, called `label`, and whatever `look` finds to belong to it.
+class Devices:
+    """What is known of I/O on the devices of a resource, and when it counts as hung.  A subclass says which they are."""
 
-    `look(path)` runs in the guarded child and returns a dictionary whose "places" are pairs of label and path.
-    """
-
-    def __init__(self, agent: Agent, label: str, path: str, settings: Settings, look: Callable[[str], dict[str, Any]]) -> None:
-        self.agent, self.label, self.path, self.settings, self.look = agent, label, path, settings, look
-
-    def places(self) -> list[probe.Place]:
-        """Return the places as they were last known, the main directory first."""
-        known = [probe.Place(*text.split("\t")) for _, text in sorted(self.agent.memory.section(PLACE).items())]
-        return known if known and known[0].path == self.path else [probe.Place(self.label, self.path)]
+    def __init__(self, agent: Agent, settings: Settings) -> None:
+        self.agent, self.settings = agent, settings
 
     def devices(self) -> list[str]:
-        return list(dict.fromkeys(place.device for place in self.places() if place.device))
+        raise NotImplementedError
 
     def limits(self) -> probe.Limits:
         given = self.settings
@@ -56,7 +48,71 @@ class Storage:
             hung = max((block.automatic_io_timeout(device, queueing) for device in self.devices()), default=block.DEFAULT_IO_TIMEOUT)
         return probe.Limits(hung, given.io_slow, given.io_slow_max and max(given.io_slow_max, hung), given.freeze_max)
 
-    # Looking.
+    def queueing(self) -> str:
+        """Return for how many seconds the multipath maps below queue I/O without a path, as multipathd tells."""
+        from ocf_py import commands
+
+        maps = {name for device in self.devices() for name in block.maps(device)}
+        if not maps or not commands.find("multipathd"):
+            return "0"
+        try:
+            shown = self.agent.run("multipathd", "show", "maps", "raw", "format", "%d %Q", within=5.0)
+            config = self.agent.run("multipathd", "show", "config", "local", within=5.0)
+        except Error as error:
+            self.agent.log.warning(f"cannot ask multipathd how long it queues: {error}")
+            return "0"
+        return f"{block.queueing_time(shown.out, config.out, maps):g}"
+
+    def children(self) -> list[guard.Child]:
+        """Return the living children, of any resource of this node, that are at work for this instance or on its devices."""
+        devices = set(self.devices())
+        own = self.agent.guards.folder.rpartition("/")[2]
+        found = guard.left_behind(self.agent.environment.rsctmp)
+        return [child for child in found if child.instance == own or child.facts.get("device") in devices]
+
+    def stuck(self) -> str:
+        """Return what another resource's check of these devices has found to hang, "" where nothing is known."""
+        limit = self.limits().hung
+        for child in self.children():
+            age = time.monotonic() - child.step_since
+            about = guard.process(child.pid)
+            if about and about[0] == "D" and age >= limit and child.facts.get("device") and not probe.waits_for_thaw(child.pid):
+                place = probe.Place(child.facts.get("label", ""), child.facts.get("path", ""), child.facts["device"])
+                return f"storage hang: {child.step or 'I/O'} unanswered for {age:.1f} s: {place.where()}"
+        return ""
+
+    def writers(self) -> list[guard.Child]:
+        """End the children that may still write, and return those that cannot be ended."""
+        wait = self.agent.deadline.at_most(WRITER_SECONDS)
+        while True:
+            left = [child for child in self.children() if child.writes]
+            for child in left:
+                child.end()
+            if not left or not wait.left():
+                return left
+            time.sleep(0.05)
+
+    def settled(self) -> bool:
+        return settled(self.devices(), self.agent.deadline)
+
+
+class Storage(Devices):
+    """Watches the directory `path`, called `label`, and whatever `look` finds to belong to it.
+
+    `look(path)` runs in the guarded child and returns a dictionary whose "places" are pairs of label and path.
+    """
+
+    def __init__(self, agent: Agent, label: str, path: str, settings: Settings, look: Callable[[str], dict[str, Any]]) -> None:
+        super().__init__(agent, settings)
+        self.label, self.path, self.look = label, path, look
+
+    def places(self) -> list[probe.Place]:
+        """Return the places as they were last known, the main directory first."""
+        known = [probe.Place(*text.split("\t")) for _, text in sorted(self.agent.memory.section(PLACE).items())]
+        return known if known and known[0].path == self.path else [probe.Place(self.label, self.path)]
+
+    def devices(self) -> list[str]:
+        return list(dict.fromkeys(place.device for place in self.places() if place.device))
 
     def check(self, user: guard.Account, within: Deadline | None = None) -> tuple[list[probe.Trouble], dict[str, Any]]:
         """Probe every device once, all side by side; return the troubles, the worst first, and what `look` told.
@@ -112,45 +168,15 @@ class Storage:
         except CannotRecord as error:
             self.agent.log.warning(str(error))
 
-    # Knowing.
 
-    def children(self) -> list[guard.Child]:
-        """Return the living children, of any resource of this node, that are at work for this instance or on its devices."""
-        devices = set(self.devices())
-        own = self.agent.guards.folder.rpartition("/")[2]
-        found = guard.left_behind(self.agent.environment.rsctmp)
-        return [child for child in found if child.instance == own or child.facts.get("device") in devices]
-
-    def stuck(self) -> str:
-        """Return what another resource's check of these devices has found to hang, "" where nothing is known."""
-        limit = self.limits().hung
-        for child in self.children():
-            age = time.monotonic() - child.step_since
-            about = guard.process(child.pid)
-            if about and about[0] == "D" and age >= limit and child.facts.get("device") and not probe.waits_for_thaw(child.pid):
-                place = probe.Place(child.facts.get("label", ""), child.facts.get("path", ""), child.facts["device"])
-                return f"storage hang: {child.step or 'I/O'} unanswered for {age:.1f} s: {place.where()}"
-        return ""
-
-    def writers(self) -> list[guard.Child]:
-        """End the children that may still write, and return those that cannot be ended."""
-        wait = self.agent.deadline.at_most(WRITER_SECONDS)
-        while True:
-            left = [child for child in self.children() if child.writes]
-            for child in left:
-                child.end()
-            if not left or not wait.left():
-                return left
-            time.sleep(0.05)
-
-    def settled(self) -> bool:
-        """Wait until no I/O is in flight on the devices and what they stand on; return whether that came about."""
-        wait = self.agent.deadline.at_most(WRITER_SECONDS)
-        while any(block.in_flight(device) for device in self.devices()):
-            if not wait.left():
-                return False
-            time.sleep(0.05)
-        return True
+def settled(devices: Iterable[str], deadline: Deadline) -> bool:
+    """Wait until no I/O is in flight on devices and what they stand on; return whether that came about."""
+    wait = deadline.at_most(WRITER_SECONDS)
+    while any(block.in_flight(device) for device in devices):
+        if not wait.left():
+            return False
+        time.sleep(0.05)
+    return True
 
 
 def severity(trouble: probe.Trouble) -> tuple[bool, bool]:

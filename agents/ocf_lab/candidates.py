@@ -1,0 +1,169 @@
+"""Which block devices LVM is to see: those that may be physical volumes and answer.
+
+An LVM command reads every device that could be a PV, and waits without limit for one that does not answer (lib/device/bcache.c).  So
+they are read first, side by side, in guarded children.  What the label says is taken from the same reads.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+
+from ocf_py.outcomes import Error
+
+from . import block, probe, volumes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ocf_py.deadline import Deadline
+    from ocf_py.guard import Guards
+
+DEVICES_FILE = "/etc/lvm/devices/system.devices"
+PATIENCE_SECONDS = 3.0  # After that LVM is asked with what has answered; the silent ones go on being waited for.
+NEVER = ("ram", "zram", "sr", "fd", "nbd", "mtdblock")
+
+# The on-disk format (lib/format_text/layout.h, lib/label/label.h): a label in one of the first four sectors, in it the PV's
+# identifier, its data areas and its metadata areas; at the start of a metadata area where the current text lies, which begins with
+# the name of the VG.
+SECTOR, LABEL_AT, PV_HEADER = 512, 24, 32
+MAGIC, TYPE = b"LABELONE", b"LVM2 001"
+AREA_MAGIC = b" LVM2 x[5A%r0N*>"
+
+
+class Candidate:
+    """A block device that may be a PV: its kernel name, and what its label says once it has been read."""
+
+    __slots__ = ("device", "kernel", "pv_uuid", "trouble", "vg")
+
+    def __init__(self, device: str, kernel: str) -> None:
+        self.device, self.kernel = device, kernel
+        self.pv_uuid = self.vg = ""
+        self.trouble: probe.Trouble | None = None
+
+    @property
+    def path(self) -> str:
+        """Return the device's node as LVM knows it."""
+        mapped = block.read(block.directory(self.device), "dm/name")
+        return f"/dev/mapper/{mapped}" if mapped else f"/dev/{self.kernel}"
+
+
+def find() -> list[Candidate]:
+    """Return the block devices that may be PVs: neither LVs nor parts of something else, and not without a size."""
+    found = []
+    for name in block.listing(f"{block.SYS}/class/block"):
+        device = block.read(block.SYS, "class/block", name, "dev")
+        folder = block.directory(device)
+        if not device or name.startswith(NEVER) or block.read(folder, "size") in ("", "0"):
+            continue
+        uuid = block.read(folder, "dm/uuid")
+        if not uuid.startswith("LVM-") and not part_of_another(folder):
+            found.append(Candidate(device, name.replace("!", "/")))
+    return found
+
+
+def part_of_another(folder: str) -> bool:
+    """Return whether a device is a path of a map, a member of an array, or a disk with partitions: nothing that LVM may use itself."""
+    for holder in block.listing(f"{folder}/holders"):
+        if not block.read(folder, "holders", holder, "dm/uuid").startswith("LVM-"):
+            return True
+    return any(os.path.exists(f"{folder}/{name}/partition") for name in block.listing(folder))
+
+
+def examine(found: list[Candidate], limits: probe.Limits, guards: Guards, within: Deadline) -> None:
+    """Read all candidates side by side, and note in each what it said or what is the trouble."""
+    probes = [volumes.DeviceProbe(volumes.Device("disk", f"/dev/{one.kernel}", one.device), limits, label) for one in found]
+    guards.run(*probes, deadline=within)
+    for one, looked in zip(found, probes):
+        trouble = looked.trouble()
+        if looked.error is None:
+            one.pv_uuid, one.vg = looked.value.get("pv_uuid", ""), looked.value.get("vg", "")
+        else:
+            one.trouble = trouble
+
+
+class Seen:
+    """What a look at the candidates has brought: `answered`, and `silent` with a trouble each."""
+
+    __slots__ = ("answered", "silent")
+
+    def __init__(self, found: list[Candidate]) -> None:
+        self.answered = [one for one in found if not one.trouble]
+        self.silent = [one for one in found if one.trouble]
+
+    def of(self, vg: str) -> list[Candidate]:
+        return [one for one in self.answered if one.vg == vg]
+
+    def narrowing(self) -> list[str]:
+        """Return the options that let LVM see only what has answered; none where all have, since they override its filters."""
+        if not self.silent:
+            return []
+        listed = devices_file()
+        allowed = [one.path for one in self.answered if one.pv_uuid and (listed is None or one.pv_uuid in listed)]
+        # An empty list would mean all devices.
+        return ["--devices", ",".join(allowed) or "/dev/null"]
+
+    def silence(self) -> str:
+        if not self.silent:
+            return ""
+        more = f" and {len(self.silent) - 1} more" if len(self.silent) > 1 else ""
+        return f"{self.silent[0].trouble}{more}"
+
+
+def devices_file() -> set[str] | None:
+    """Return the identifiers of the PVs in LVM's devices file (lvmdevices(8)), None where there is no such file."""
+    try:
+        with open(DEVICES_FILE) as file:
+            lines = file.read().splitlines()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise Error(f"cannot read {DEVICES_FILE}: {error.strerror}") from None
+    fields = [dict(word.partition("=")[::2] for word in line.split()) for line in lines if line.startswith("IDTYPE=")]
+    return {entry.get("PVID", "") for entry in fields}
+
+
+# What follows runs in the guarded child.
+
+
+def label(descriptor: int, kernel: str) -> dict[str, Any]:
+    """Return the PV's identifier and the name of its VG, empty where the device has no label."""
+    found = {"pv_uuid": "", "vg": ""}
+    start = at(descriptor, 0, 4 * SECTOR)
+    for sector in range(0, 4 * SECTOR, SECTOR):
+        if start[sector : sector + 8] == MAGIC and start[sector + LABEL_AT : sector + LABEL_AT + 8] == TYPE:
+            header = sector + int.from_bytes(start[sector + 20 : sector + 24], "little")
+            found["pv_uuid"] = start[header : header + 32].decode("ascii", "replace")
+            area = metadata_area(start, header)
+            found["vg"] = vg_name(descriptor, area) if area else ""
+            break
+    return found
+
+
+def metadata_area(start: bytes, header: int) -> int:
+    """Return where the first metadata area is, 0 where there is none: it follows the list of data areas, which zeros end."""
+    position = header + 40
+    while int.from_bytes(start[position : position + 8], "little"):
+        position += 16
+    return int.from_bytes(start[position + 16 : position + 24], "little")
+
+
+def vg_name(descriptor: int, area: int) -> str:
+    """Return the name with which the current metadata begins, "" where there is no VG."""
+    header = at(descriptor, area, SECTOR)
+    if header[4:20] != AREA_MAGIC:
+        return ""
+    offset = int.from_bytes(header[40:48], "little")
+    return at(descriptor, area + offset, SECTOR).split(b" {", 1)[0].decode("ascii", "replace") if offset else ""
+
+
+def at(descriptor: int, offset: int, length: int) -> bytes:
+    """Read past the page cache: whole blocks, of which the asked part is returned."""
+    buffer = mmap.mmap(-1, 2 * probe.SIZE)
+    first = offset // probe.SIZE * probe.SIZE
+    os.preadv(descriptor, [buffer], first)
+    return buffer[offset - first : offset - first + length]
+
+
+__all__ = ["Candidate", "Seen", "devices_file", "examine", "find", "label"]

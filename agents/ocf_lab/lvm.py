@@ -1,0 +1,173 @@
+"""LVM commands: bounded, recorded, and answered for.  What they say becomes a VolumeGroup or a sentence for the administrator."""
+
+from __future__ import annotations
+
+import os
+
+from ocf_py.outcomes import CommandFailed, DeadlineExceeded, Error, Hung
+
+from . import candidates
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ocf_py.agent import Agent
+    from ocf_py.commands import Finished
+
+LOCKS = "/run/lock/lvm"  # lvm.conf(5), global/locking_dir
+WRITER, READER = "lvm", "lvm.report"  # The targets under which a command is recorded: one of each at a time.
+READ_ONLY = ("--foreign", "--nolocking", "--readonly")
+SETTINGS = ("global/system_id_source", "local/system_id", "activation/volume_list", "activation/auto_activation_volume_list",
+            "devices/use_devicesfile", "global/use_lvmlockd")  # fmt: skip
+
+
+class NotFound(Error):
+    """LVM sees no VG of this name; the text says what it said."""
+
+
+class VolumeGroup:
+    """A VG as LVM reports it, whoever owns it."""
+
+    __slots__ = ("autoactivation", "clustered", "exported", "lock_type", "lvs", "missing", "name", "owner", "pvs", "tags", "uuid")
+
+    def __init__(self, report: dict[str, Any]) -> None:
+        group = report["vg"][0]
+        self.name, self.uuid = group["vg_name"], group["vg_uuid"].replace("-", "")
+        self.owner, self.lock_type, self.tags = group["vg_systemid"], group["vg_lock_type"], group["vg_tags"].split(",")
+        self.exported, self.clustered = bool(group["vg_exported"]), bool(group["vg_clustered"])
+        self.autoactivation = bool(group["vg_autoactivation"])
+        self.pvs: list[dict[str, str]] = report["pv"]
+        self.missing = [pv["pv_uuid"] for pv in self.pvs if pv["pv_missing"]]
+        self.lvs = {lv["lv_name"]: lv["lv_uuid"].replace("-", "") for lv in report["lv"]}
+
+    @property
+    def mode(self) -> str:
+        """Return the access mode that the metadata speaks of, "" where they speak of none."""
+        if self.lock_type not in ("", "none"):
+            return "lvmlockd"
+        return "clvmd" if self.clustered else "system_id" if self.owner else ""
+
+
+class Lvm:
+    """LVM for one VG.  `narrowing` are options for every command: which devices it may see."""
+
+    def __init__(self, agent: Agent, vg: str) -> None:
+        self.agent, self.vg = agent, vg
+        self.narrowing: list[str] = []
+
+    def change(self, command: str, *words: str, within: float | None = None) -> Finished:
+        """Run a command that writes to the VG or activates.  Raises Error with what LVM says."""
+        return self._run(command, *self.narrowing, *words, target=WRITER, writes=True, within=within)
+
+    def ask(self, *words: str, within: float | None = None, target: str = READER) -> str:
+        return self._run(*words, target=target, writes=False, within=within).out
+
+    def _run(self, *argv: str, target: str, writes: bool, within: float | None) -> Finished:
+        name = argv[1] if argv[0] == "lvm" else argv[0]
+        try:
+            return self.agent.run(*argv, target=target, writes=writes, within=within)
+        except CommandFailed as error:
+            raise CommandFailed(f"{name}: {said(error.finished)}", error.finished) from None
+        except (DeadlineExceeded, Hung) as error:
+            holder = lock_holder(self.vg)
+            error.args = (f"{error}; the lock of VG {self.vg} is held by {holder}" if holder else str(error),)
+            raise
+
+    def report(self, within: float | None = None) -> VolumeGroup:
+        """Return the VG, whoever owns it.  Raises NotFound where LVM sees none, or more than one; Error where it does not answer."""
+        import json
+
+        fields = {"vg": "vg_name,vg_uuid,vg_systemid,vg_lock_type,vg_exported,vg_clustered,vg_tags,vg_autoactivation",
+                  "pv": "pv_name,pv_uuid,pv_missing", "lv": "lv_name,lv_uuid", "pvseg": "vg_name", "seg": "vg_name"}  # fmt: skip
+        words = [word for name, wanted in fields.items() for word in ("--configreport", name, "-o", wanted)]
+        try:
+            out = self.ask("lvm", "fullreport", *READ_ONLY, "--reportformat", "json", *self.narrowing, *words, self.vg, within=within)
+            return VolumeGroup(json.loads(out)["report"][0])
+        except CommandFailed as error:
+            raise NotFound(str(error)) from None
+        except (ValueError, LookupError) as error:
+            raise Error(f"lvm fullreport answered what cannot be read ({type(error).__name__})") from None
+
+    def owner(self, within: float) -> str:
+        """Return the VG's system id as it is on the disks.  Raises Error."""
+        return self.ask("vgs", *READ_ONLY, "--noheadings", "-o", "vg_systemid", self.vg, within=within).strip()
+
+    def own_id(self) -> str:
+        """Return this node's system id, "" where it has none.  No device is read for it."""
+        return self.ask("lvm", "systemid", target="lvm.config").partition("system ID:")[2].strip()
+
+    def settings(self) -> dict[str, str]:
+        """Return the settings of lvm.conf that keep a volume group from being found or activated; {} where LVM does not say."""
+        try:
+            out = self.ask("lvmconfig", "--typeconfig", "full", *SETTINGS, within=5.0, target="lvm.config")
+        except CommandFailed as error:
+            # A setting that has no default and is not set makes it fail after it has shown the others.
+            out = getattr(error.finished, "out", "")
+        except Error:
+            return {}
+        pairs = [line.partition("=") for line in out.splitlines() if "=" in line]
+        return {name.strip(): value.strip().strip('"') for name, _, value in pairs}
+
+
+def said(finished: object) -> str:
+    """Return the cause among what LVM has printed: the first line that is no warning."""
+    err, out, code = getattr(finished, "err", ""), getattr(finished, "out", ""), getattr(finished, "code", 0)
+    lines = [line.strip() for line in (err or out).splitlines() if line.strip()]
+    causes = [line for line in lines if not line.startswith(("WARNING", "Fix duplicate", "File descriptor"))] or lines
+    return " ".join(causes[:1]) or f"exit code {code}"
+
+
+def lock_holder(vg: str) -> str:
+    """Return the processes that hold LVM's lock of a VG, "" where there are none: everything else waits for them without limit."""
+    try:
+        inode = os.stat(f"{LOCKS}/V_{vg}").st_ino
+        with open("/proc/locks") as file:
+            lines = [line.split() for line in file]
+    except OSError:
+        return ""
+    pids = [line[4] for line in lines if len(line) > 5 and line[1] != "->" and line[5].rpartition(":")[2] == str(inode)]
+    return f"process {', '.join(pids)}" if pids else ""
+
+
+def why_not_found(vg: str, seen: candidates.Seen, settings: dict[str, str]) -> str:
+    """Return the reason, with what to do, why LVM does not see a VG."""
+    holding = seen.of(vg)
+    listed = candidates.devices_file() if settings.get("use_devicesfile") == "1" else None
+    unlisted = [one.path for one in holding if listed is not None and one.pv_uuid not in listed]
+    if unlisted:
+        return f"{unlisted[0]} is not in LVM's devices file: lvmdevices --adddev {unlisted[0]}"
+    if len({one.pv_uuid for one in holding}) < len(holding):
+        return f"{holding[0].path} and {holding[1].path} have one PV identifier: a copy? Hide one (lvmdevices, or a filter in lvm.conf)"
+    if holding:
+        return f"{holding[0].path} holds it, and LVM does not see it: a filter in lvm.conf?"
+    if seen.silent:
+        return seen.silence()
+    return f"none of the {len(seen.answered)} disks of this node holds it; is the storage connected?"
+
+
+def why_no_id(settings: dict[str, str]) -> str:
+    source = settings.get("system_id_source", "none")
+    if source in ("", "none"):
+        return 'this node has no system id: set system_id_source = "uname" in lvm.conf'
+    return f"this node has no system id: system_id_source is {source}, which gives none (host name {os.uname().nodename})"
+
+
+def why_not_active(vg: str, settings: dict[str, str]) -> str:
+    """Return the setting that keeps an LV from being activated although LVM did not complain."""
+    listed = settings.get("volume_list")
+    if listed is not None and f'"{vg}"' not in listed:
+        return f"; volume_list in lvm.conf does not contain it: {listed}"
+    return ""
+
+
+def transient_name(owner: str, own: str) -> str:
+    """Return a hint where the VG belongs to this node's lasting name, and this node goes by another one at the moment."""
+    try:
+        with open("/etc/hostname") as file:
+            lasting = file.read().strip()
+    except OSError:
+        return ""
+    if lasting and lasting != os.uname().nodename and lasting == owner:
+        return f"; the host name {own} is transient: hostnamectl set-hostname {lasting}"
+    return ""

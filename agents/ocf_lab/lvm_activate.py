@@ -1,0 +1,548 @@
+"""ocf:lab:LVM-activate, logical volumes on shared storage that is watched: its policy from top to bottom.
+
+The mechanics are in the modules beside this one.  Those that only start, stop and level 20 need are imported there.
+"""
+
+from __future__ import annotations
+
+import time
+
+import ocf_py as ocf
+from ocf_lab import block, probe, storage, volumes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ocf_lab import candidates, lvm
+
+SYSTEM_ID, TAGGING, LVMLOCKD, CLVMD = "system_id", "tagging", "lvmlockd", "clvmd"
+NAME_CHARACTERS = "+_.-"
+# Names that LVM gives to parts of its own (lvm(8), VALID NAMES).
+RESERVED = ("snapshot", "pvmove")
+OWNER_SECONDS = 10.0
+OPEN_SECONDS = 5.0  # A volume that was unmounted a moment ago may still be open: udev looks at it.
+REMOVABLE = ("linear", "striped")  # Targets without metadata or threads of their own: nothing is left to be written.
+
+
+def incomplete(why: str) -> ocf.Error:
+    """Return the error of a stop.  Pacemaker shows the last failure of a resource only, so it has to say what hangs as well."""
+    return ocf.Error(f"stop incomplete, fencing needed: {why}")
+
+
+def lvm_name(value: str) -> str | None:
+    if "/" in value:
+        return "has a slash: the volume group belongs in vgname, the volume in lvname"
+    if value in (".", "..") or value.startswith("-") or not all(c.isascii() and (c.isalnum() or c in NAME_CHARACTERS) for c in value):
+        return "is no name of LVM"
+    return "is too long" if len(value) > 126 else None
+
+
+def volume_name(value: str) -> str | None:
+    if value.startswith(RESERVED) or any(part in value for part in volumes.HIDDEN):
+        return "is a hidden part of a volume, not a volume"
+    return lvm_name(value)
+
+
+def tag_name(value: str) -> str | None:
+    return None if value and all(c.isascii() and (c.isalnum() or c in "_+.-/=!:&#") for c in value) else "is no tag of LVM"
+
+
+class LvmActivate(ocf.Agent):
+    """Activates logical volumes of shared storage on one node, and watches the storage under them.
+
+    Takes the parameters of ocf:heartbeat:LVM-activate. Level 0 of the monitor looks at what the kernel says of the volumes.
+    Level 10 reads from every volume past the page cache, and reports storage that hangs or fails within io_timeout, naming
+    the devices down to the paths. Level 20 also asks whether the volume group is still this node's.
+
+    A stop works when the disks are dead, as long as nothing of this node can reach them any more; where it can, the stop fails at once, so
+    that the node is fenced then and not when the stop times out.
+
+    With vg_access_mode=system_id, start turns off the autoactivation property of the volume group, as the stock agent does.
+    """
+
+    name = "LVM-activate"
+    version = "0.1.0"
+    commands = ("lvm", "lvchange", "vgchange", "dmsetup")
+
+    # Parameters of ocf:heartbeat:LVM-activate.
+    vgname = ocf.string("Volume group", "The name of the volume group.", required=True, check=lvm_name)
+    lvname = ocf.string("Logical volume", "Only this volume is activated. Where it is not set, all volumes of the group are.",
+                        check=volume_name)  # fmt: skip
+    vg_access_mode = ocf.choice(
+        "What protects the volume group",
+        "What keeps other nodes from the volume group: system_id, tagging, lvmlockd, or clvmd, which LVM has no more since version 2.03.",
+        options=(LVMLOCKD, CLVMD, SYSTEM_ID, TAGGING),
+        required=True,
+    )
+    activation_mode = ocf.choice(
+        "Exclusive or shared",
+        "Whether other nodes may activate the volumes at the same time. shared is for lvmlockd and clvmd, and cluster file systems.",
+        options=("exclusive", "shared"),
+        default="exclusive",
+    )
+    tag = ocf.string("Tag", "The tag of vg_access_mode=tagging.", default="pacemaker", check=tag_name)
+    partial_activation = ocf.boolean("Activate what is left of volumes", "Activate volumes that miss physical volumes.", default=False)
+    degraded_activation = ocf.boolean(
+        "Activate degraded RAID", "Activate RAID volumes that miss physical volumes and have all their data.", default=False
+    )
+    majority_pvs = ocf.boolean(
+        "The majority of physical volumes is enough",
+        "With vg_access_mode=system_id, take the volume group over where most of its physical volumes are there (LVM 2.03.20 or later).",
+        default=False,
+    )
+
+    # Parameters of this agent.
+    io_timeout = ocf.duration_or_auto(
+        "When unanswered I/O is a hang",
+        "After how long an unanswered read means that the storage hangs. With auto this is, on iSCSI, the time that the loss of "
+        "the path in use can take (recv_tmo + ping_tmo + recovery_tmo of the sessions, plus 5 s, plus the queueing time of a numeric "
+        "no_path_retry), and 20 s elsewhere.",
+        default="auto",
+        at_least=1.0,
+        at_most=600.0,
+    )
+    io_slow = ocf.duration(
+        "When a slow read is worth a warning", "The resource is degraded when a read took longer. 0 turns it off.", default="1s"
+    )
+    io_slow_max = ocf.duration(
+        "When slow reading is a failure",
+        "How long a read may be unanswered though the device completes others. 0 means for ever.",
+        default="30s",
+    )
+    fence_on_io_error = ocf.boolean(
+        "Fence after I/O errors",
+        "Let a stop fail, and so the node be fenced, where the storage answers with errors, though the volumes could be removed.",
+        default=False,
+    )
+
+    def validate(self) -> None:
+        if self.partial_activation and self.degraded_activation:
+            raise ocf.Misconfigured("partial_activation and degraded_activation contradict each other: set one of them")
+        if self.activation_mode == "shared" and self.vg_access_mode in (SYSTEM_ID, TAGGING):
+            raise ocf.Misconfigured(f"activation_mode=shared contradicts vg_access_mode={self.vg_access_mode}, which is always exclusive")
+        if self.majority_pvs and self.vg_access_mode != SYSTEM_ID:
+            raise ocf.Misconfigured("majority_pvs is for vg_access_mode=system_id only")
+        if self.io_slow_max and self.io_timeout and self.io_slow_max < self.io_timeout:
+            raise ocf.Misconfigured(f"io_slow_max={self.io_slow_max:g}s is less than io_timeout={self.io_timeout:g}s")
+
+    def validate_here(self) -> None:
+        if self.check_level >= 10:
+            self.check_mode(self.find())
+
+    # What and where.
+
+    @property
+    def watched(self) -> volumes.Volumes:
+        settings = storage.Settings(self.io_timeout, self.io_slow, self.io_slow_max, 0.0, "read")
+        return volumes.Volumes(self, settings, self.vgname, self.lvname)
+
+    @property
+    def what(self) -> str:
+        return f"{self.vgname}/{self.lvname}" if self.lvname else f"VG {self.vgname}"
+
+    @property
+    def tool(self) -> lvm.Lvm:
+        from ocf_lab import lvm
+
+        return lvm.Lvm(self, self.vgname)
+
+    def observe(self) -> ocf.State:
+        """Tell by sysfs alone whether volumes of this resource are here: no I/O, no LVM command."""
+        if self.watched.active() or self.watched.here():
+            return ocf.RUNNING
+        if self.environment.interval and self.environment.meta.get("on_fail") == "fence":
+            # Pacemaker fences for a failure, and takes "not running" for a clean state that needs none.
+            raise ocf.Error(f"{self.what} is not active on this node")
+        return ocf.STOPPED
+
+    def nothing_left(self) -> bool:
+        return not self.vgname or not self.watched.here()
+
+    # Monitors.
+
+    @ocf.monitor(timeout="40s", interval="30s")
+    def present(self) -> ocf.State | None:
+        """Look whether the volumes are all there, and not suspended."""
+        suspended = self.await_resume()
+        if suspended:
+            return ocf.RUNNING.degraded(suspended)
+        active = {volume.uuid for volume in self.watched.active()}
+        recorded = [volume for volume in self.watched.recorded() if volume.kind != volumes.SNAPSHOT]
+        gone = [volume.path for volume in recorded if volume.uuid not in active]
+        if gone:
+            return ocf.RUNNING.degraded(f"{len(recorded) - len(gone)} of {len(recorded)} LVs active, not {', '.join(gone)}")
+        return None
+
+    def await_resume(self) -> str:
+        """Wait for suspended volumes to be resumed; LVM suspends them for a moment when it changes them.
+
+        Raises at io_timeout.  Returns what is suspended where the time of the action ends first, "" where nothing is.
+        """
+        while True:
+            suspended = self.suspended()
+            since = self.suspended_since(suspended)
+            if not suspended:
+                return ""
+            seconds = time.monotonic() - since
+            text = f"LV {suspended[0].path} is suspended for {seconds:.0f} s; dmsetup resume {suspended[0].name} resumes it"
+            if seconds >= self.watched.limits().hung:
+                raise ocf.Error(text)
+            if self.deadline.left() < 0.5:
+                return text
+            time.sleep(0.1)
+
+    def suspended(self) -> list[volumes.Volume]:
+        return [volume for volume in self.watched.active() if block.suspended(volume.device)]
+
+    def suspended_since(self, suspended: list[volumes.Volume]) -> float:
+        """Return since when, by the clock of all monitors, volumes have been seen suspended."""
+        noted = self.memory.get("suspended")
+        now = time.monotonic()
+        if bool(suspended) != bool(noted):
+            try:
+                self.memory.update(suspended=f"{now:.3f}" if suspended else None)
+            except ocf.CannotRecord as error:
+                self.log.warning(str(error))
+        return float(noted) if noted else now
+
+    @ocf.monitor(level=10, timeout="40s", interval="10s")
+    def readable(self) -> ocf.State | None:
+        """Read from every volume, past the page cache; read from what they lie on too, to say more."""
+        # To open a suspended one would be to wait for it.
+        active = [volume for volume in self.watched.active() if not block.suspended(volume.device)]
+        probes = self.watched.probes(active)
+        beneath = self.watched.probes_beneath(active)
+        self.guards.run(*probes, *beneath)
+        snapshots = {volume.device for volume in active if volumes.is_snapshot(volume.device)} if not self.lvname else set()
+        state = ocf.RUNNING
+        for trouble in sorted((found for one in probes if (found := one.trouble())), key=storage.severity):
+            # A snapshot that has overflowed answers with errors, and nobody who needs the volumes has lost anything.
+            if trouble.fails and trouble.place.device not in snapshots:
+                self.log.error(str(trouble))
+                raise trouble
+            state = state.degraded(str(trouble))
+        if state is ocf.RUNNING:
+            for trouble in (found for one in beneath if (found := one.trouble())):
+                state = state.degraded(f"beneath: {trouble}")
+        return state
+
+    @ocf.monitor(level=20, timeout="60s", interval="60s")
+    def owned(self) -> ocf.State | None:
+        """Ask the disks whether the volume group is still this node's."""
+        if self.vg_access_mode != SYSTEM_ID:
+            return None
+        try:
+            own = self.memory.get("system_id") or self.tool.own_id()
+            owner = self.tool.owner(min(OWNER_SECONDS, self.deadline.left()))
+        except ocf.Error as error:
+            return ocf.RUNNING.degraded(f"owner not checked: {error}")
+        if own and owner != own:
+            raise ocf.Error(f"VG {self.vgname} is owned by {owner or 'nobody'} and active here, where the system id is {own}")
+        return None
+
+    # Start.
+
+    @ocf.action(timeout="90s")
+    def start(self) -> None:
+        self.bring_up()
+
+    def await_ready(self) -> None:
+        """Complete what is only partly there, and refuse what another node owns."""
+        self.bring_up()
+
+    def bring_up(self) -> None:
+        """Activate what is not active, and prove that it is there and can be read; undo what could not be proven."""
+        from ocf_lab import shutdown
+
+        before = self.watched.here()
+        self.refuse_suspended()
+        tool = self.tool
+        group = self.find(tool)
+        self.check_mode(group)
+        self.memory.update(vg_uuid=group.uuid)
+        wanted = self.wanted(group)
+        there = {volume.lv_uuid for volume in before if not volume.hidden}
+        if before and group.mode == SYSTEM_ID and self.vg_access_mode == SYSTEM_ID:
+            self.refuse_foreign(group, tool)
+        if any(uuid not in there for uuid in wanted.values()):
+            try:
+                self.activate(group, tool)
+                self.verify(wanted, tool)
+            except ocf.Error:
+                self.undo(bool(before), tool)
+                raise
+        else:
+            self.verify(wanted, tool)
+        found = [volume for volume in self.watched.here() if not volume.hidden]
+        for volume in found:
+            volume.kind = volumes.SNAPSHOT if volumes.is_snapshot(volume.device) else volumes.PLAIN
+        self.watched.remember(found, suspended=None)
+        self.memory.update(queueing=self.watched.queueing())
+        problem = shutdown.order(self)
+        if problem:
+            self.log.warning(problem)
+
+    def refuse_suspended(self) -> None:
+        for volume in self.watched.here():
+            if block.suspended(volume.device):
+                raise ocf.Error(f"LV {volume.path} is suspended: dmsetup resume {volume.name}")
+
+    def find(self, tool: lvm.Lvm | None = None) -> lvm.VolumeGroup:
+        """Return the VG as the disks have it.  Waits for storage that is away until half of the time is over: after an outage of the whole
+        SAN the service comes back by itself.
+        """
+        from ocf_lab import candidates, lvm
+
+        tool = tool or self.tool
+        patience, told = self.deadline.part(0.5), ""
+        while True:
+            found = candidates.find()
+            candidates.examine(found, self.watched.limits(), self.guards, patience.at_most(candidates.PATIENCE_SECONDS))
+            seen = candidates.Seen(found)
+            tool.narrowing = seen.narrowing()
+            try:
+                group = tool.report(within=max(patience.left(), self.deadline.left() / 4))
+                problem = self.incomplete(group, seen)
+                if not problem:
+                    return group
+            except lvm.NotFound as error:
+                why = lvm.why_not_found(self.vgname, seen, tool.settings())
+                problem = f"VG {self.vgname} not found: {why}"
+                if seen.of(self.vgname):
+                    raise ocf.Error(f"{problem} ({error})") from None
+            if patience.left() < 1.0:
+                raise ocf.Error(problem)
+            if problem != told:
+                told = problem
+                self.log.warning(f"waiting for the storage: {problem}")
+            time.sleep(1.0)
+
+    def incomplete(self, group: lvm.VolumeGroup, seen: candidates.Seen) -> str:
+        """Return what is wrong with a VG that misses physical volumes, "" where that is nothing or is allowed."""
+        if not group.missing:
+            return ""
+        text = f"{len(group.missing)} of {len(group.pvs)} PVs of VG {group.name} are missing"
+        if seen.silent:
+            return f"{text}, and this does not answer: {seen.silence()}"
+        if self.partial_activation or self.degraded_activation or self.majority_pvs:
+            self.log.warning(text)
+            return ""
+        return f"{text}: {', '.join(group.missing)}; partial_activation, degraded_activation or majority_pvs would allow that"
+
+    def check_mode(self, group: lvm.VolumeGroup) -> None:
+        """Raise where the VG's metadata, or LVM's settings on this node, do not fit vg_access_mode."""
+        if group.exported:
+            raise ocf.Error(f"VG {group.name} is exported: vgimport {group.name}")
+        if self.lvname and self.lvname not in group.lvs:
+            raise ocf.Error(f"VG {group.name} has no LV {self.lvname}; it has {', '.join(sorted(group.lvs)) or 'none'}")
+        if not group.lvs:
+            raise ocf.Error(f"VG {group.name} has no LV")
+        if self.vg_access_mode not in (TAGGING, group.mode):
+            found = f"its metadata speak of {group.mode}" if group.mode else "nothing protects it"
+            hint = "; vgchange --systemid sets an owner" if self.vg_access_mode == SYSTEM_ID and not group.mode else ""
+            raise ocf.Error(f"VG {group.name} cannot be used with vg_access_mode={self.vg_access_mode}: {found}{hint}")
+
+    def wanted(self, group: lvm.VolumeGroup) -> dict[str, str]:
+        """Return the LVs to be active, names and identifiers."""
+        return {name: uuid for name, uuid in group.lvs.items() if name == (self.lvname or name)}
+
+    def own_id(self, tool: lvm.Lvm) -> str:
+        """Return this node's system id.  Raises InvalidHere where there is none."""
+        from ocf_lab import lvm
+
+        own: str = tool.own_id()
+        if not own:
+            raise ocf.InvalidHere(lvm.why_no_id(tool.settings()))
+        self.memory.update(system_id=own)
+        return own
+
+    def refuse_foreign(self, group: lvm.VolumeGroup, tool: lvm.Lvm) -> None:
+        from ocf_lab import lvm
+
+        own = self.own_id(tool)
+        if group.owner != own:
+            hint = "; autoactivation is on" if group.autoactivation else lvm.transient_name(group.owner, own)
+            raise ocf.Error(f"VG {group.name} is owned by {group.owner} and active here, where the system id is {own}{hint}")
+
+    def activate(self, group: lvm.VolumeGroup, tool: lvm.Lvm) -> None:
+        how = {SYSTEM_ID: self.activate_owned, TAGGING: self.activate_tagged, LVMLOCKD: self.activate_locked,
+               CLVMD: self.activate_clustered}  # fmt: skip
+        how[self.vg_access_mode](group, tool)
+
+    def lvchange(self, tool: lvm.Lvm, *words: str) -> None:
+        extent = ["--activationmode", "degraded"] if self.degraded_activation else ["--partial"] if self.partial_activation else []
+        tool.change("lvchange", *words, *extent, f"{self.vgname}/{self.lvname}" if self.lvname else self.vgname)
+
+    def activate_owned(self, group: lvm.VolumeGroup, tool: lvm.Lvm) -> None:
+        own = self.own_id(tool)
+        if group.owner != own:
+            self.log.info(f"taking VG {group.name} over from {group.owner}")
+            majority = ["--majoritypvs"] if self.majority_pvs else []
+            tool.change("vgchange", "-y", *majority, "--config", f'local/extra_system_ids=["{group.owner}"]', "--systemid", own, group.name)
+        if group.autoactivation:
+            self.log.info(f"turning the autoactivation of VG {group.name} off")
+            tool.change("vgchange", "--setautoactivation", "n", group.name)
+        self.lvchange(tool, "-ay")
+
+    def activate_tagged(self, group: lvm.VolumeGroup, tool: lvm.Lvm) -> None:
+        listed = tool.settings().get("volume_list")
+        if listed is None:
+            raise ocf.InvalidHere("vg_access_mode=tagging needs volume_list in lvm.conf, which keeps all else from being activated")
+        if f'"@{self.tag}"' in listed or f'"{group.name}"' in listed or '"*"' in listed:
+            raise ocf.InvalidHere(f"volume_list in lvm.conf must contain neither @{self.tag} nor {group.name}: {listed}")
+        if self.tag not in group.tags:
+            tool.change("vgchange", "--addtag", self.tag, group.name)
+        self.lvchange(tool, "-ay", "--config", self.tagged)
+
+    @property
+    def tagged(self) -> str:
+        return f'activation{{volume_list=["@{self.tag}"]}}'
+
+    @property
+    def lock_option(self) -> str:
+        return "-asy" if self.activation_mode == "shared" else "-aey"
+
+    def activate_locked(self, group: lvm.VolumeGroup, tool: lvm.Lvm) -> None:
+        if tool.settings().get("use_lvmlockd") != "1":
+            raise ocf.InvalidHere("vg_access_mode=lvmlockd needs use_lvmlockd = 1 in lvm.conf")
+        tool.change("vgchange", "--lockstart", group.name)
+        self.lvchange(tool, self.lock_option)
+
+    def activate_clustered(self, group: lvm.VolumeGroup, tool: lvm.Lvm) -> None:
+        from ocf_py import commands
+
+        if not commands.find("clvmd"):
+            raise ocf.NotInstalled(f"clvmd is not installed: LVM has none since 2.03; convert VG {group.name} to lvmlockd (lvmlockd(8))")
+        self.lvchange(tool, self.lock_option)
+
+    def verify(self, wanted: dict[str, str], tool: lvm.Lvm) -> None:
+        """Raise unless every wanted LV is here, not suspended, and can be read."""
+        from ocf_lab import lvm
+
+        here = [volume for volume in self.watched.here() if not volume.hidden]
+        found = {volume.lv_uuid for volume in here}
+        gone = [name for name, uuid in wanted.items() if uuid not in found]
+        if gone:
+            hint = lvm.why_not_active(self.vgname, tool.settings())
+            raise ocf.Error(f"LV {self.vgname}/{gone[0]} did not become active{hint}")
+        self.refuse_suspended()
+        probes = self.watched.probes(volume for volume in here if not volumes.is_snapshot(volume.device))
+        self.guards.run(*probes)
+        for trouble in sorted((looked for one in probes if (looked := one.trouble())), key=storage.severity):
+            if trouble.fails or trouble.unanswered:
+                raise ocf.Error(f"active, but not readable: {trouble}")
+            self.log.warning(str(trouble))
+
+    def undo(self, partly: bool, tool: lvm.Lvm) -> None:
+        """Deactivate what this start has activated, unless something was active before it."""
+        if partly or not self.watched.here():
+            return
+        try:
+            self.deactivate(tool, within=self.deadline.left() / 2)
+        except ocf.Error as error:
+            self.log.warning(f"undoing the start: {error}")
+
+    # Stop.
+
+    @ocf.action(timeout="90s")
+    def stop(self) -> None:
+        """Deactivate; where the storage is dead, remove the devices of closed volumes without it."""
+        self.refuse_known()
+        tool = self.tool
+        beneath = {lower for volume in self.watched.here() for lower in volumes.physical(volume.device)}
+        broken = self.broken()
+        why = broken
+        if not broken or self.vg_access_mode == LVMLOCKD:
+            why = self.deactivate_patiently(tool)
+        if self.watched.here():
+            if self.vg_access_mode == LVMLOCKD:
+                raise incomplete(why)
+            self.remove_devices(why)
+        if broken:
+            if self.fence_on_io_error:
+                raise incomplete(f"{broken} (fence_on_io_error is set)")
+            if not storage.settled(beneath, self.deadline):
+                raise incomplete(f"I/O is still in flight after {broken}")
+        self.give_up(tool, bool(broken))
+
+    def refuse_known(self) -> None:
+        """Raise at once where it is known that nothing could be released."""
+        stuck = self.watched.stuck()
+        if stuck:
+            raise incomplete(stuck)
+        for volume in self.watched.here():
+            if block.suspended(volume.device):
+                raise incomplete(f"LV {volume.path} is suspended; dmsetup resume {volume.name} resumes it")
+        self.refuse_writers()
+
+    def refuse_writers(self) -> None:
+        writers = self.watched.writers()
+        if writers:
+            child = writers[0]
+            raise incomplete(f"process {child.pid} ({child.target}) of {child.age:.0f} s ago may still write")
+
+    def broken(self) -> str:
+        """Return the error with which the storage answers, "" where it is well.  Raises where it does not answer."""
+        here = [volume for volume in self.watched.here() if not volume.hidden]
+        probes = self.watched.probes_beneath(here)
+        self.guards.run(*probes, deadline=self.deadline.part(0.6))
+        troubles = sorted((found for one in probes if (found := one.trouble())), key=storage.severity)
+        for trouble in troubles:
+            if isinstance(trouble, probe.StorageHung):
+                raise incomplete(str(trouble))
+        return next((str(trouble) for trouble in troubles if trouble.fails or trouble.unanswered), "")
+
+    def deactivate(self, tool: lvm.Lvm, within: float) -> None:
+        words = ["--config", self.tagged] if self.vg_access_mode == TAGGING else []
+        target = f"{self.vgname}/{self.lvname}" if self.lvname else self.vgname
+        tool.change("lvchange", "-an", *words, target, within=within)
+
+    def deactivate_patiently(self, tool: lvm.Lvm) -> str:
+        """Deactivate, and again while volumes are open for a moment; return why that did not work."""
+        wait = self.deadline.at_most(OPEN_SECONDS)
+        while True:
+            try:
+                self.deactivate(tool, within=self.deadline.left() / 3)
+            except (ocf.Hung, ocf.DeadlineExceeded) as error:
+                return str(error)
+            except ocf.Error as error:
+                why = str(error)
+            else:
+                return ""
+            if not wait.left() or " in use" not in why:
+                return why
+            time.sleep(0.5)
+
+    def remove_devices(self, why: str) -> None:
+        """Remove the devices of linear and striped volumes, which needs no disk.  Raises where one is open, or is of another kind."""
+        from ocf_lab import dm
+
+        self.refuse_writers()
+        for volume in self.watched.here():
+            users = dm.users(self, volume)
+            if users:
+                raise incomplete(f"LV {volume.path} is open: {users}; {why}")
+            kinds = dm.targets(self, volume)
+            if not kinds or not kinds <= set(REMOVABLE):
+                raise incomplete(f"LV {volume.path} ({', '.join(sorted(kinds))}) cannot be removed without its disks; {why}")
+            try:
+                dm.remove(self, volume)
+            except ocf.Error as error:
+                raise incomplete(f"LV {volume.path}: {error}; {why}") from None
+            self.log.warning(f"removed the device of LV {volume.path} without LVM: {why}")
+
+    def give_up(self, tool: lvm.Lvm, broken: bool) -> None:
+        """Give back what the access mode holds beside the volumes."""
+        try:
+            if self.vg_access_mode == LVMLOCKD and not [volume for volume in volumes.scan() if volume.vg == self.vgname]:
+                tool.change("vgchange", "--lockstop", self.vgname, within=self.deadline.left() / 2)
+            if self.vg_access_mode == TAGGING and not broken and not [volume for volume in volumes.scan() if volume.vg == self.vgname]:
+                tool.change("vgchange", "--deltag", self.tag, self.vgname, within=self.deadline.left() / 2)
+        except ocf.Error as error:
+            if self.vg_access_mode == LVMLOCKD:
+                raise incomplete(str(error)) from None
+            self.log.warning(f"the tag is left on VG {self.vgname}: {error}")
+
+    def confirm_stopped(self) -> None:
+        """Raise while something that this node began may still write."""
+        self.refuse_writers()
+

@@ -1,0 +1,196 @@
+"""Logical volumes as the kernel has them: names, identifiers and states from sysfs, and direct reads in guarded children.
+
+No LVM command and no device-mapper ioctl: both would have to be bounded, and a monitor needs neither.
+"""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+import time
+
+from ocf_py import guard
+from ocf_py.outcomes import Error
+
+from . import block, probe, storage
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+    from ocf_py.agent import Agent
+
+VOLUME = "volume."  # In the instance's memory: device, dm uuid, dm name and kind of each LV that was verified at start.
+PLAIN, SNAPSHOT = "plain", "snapshot"
+# Parts of a volume that LVM keeps to itself have these in their names, which nobody else may use (lvm(8), VALID NAMES).
+HIDDEN = ("_cdata", "_cmeta", "_corig", "_cpool", "_cvol", "_imeta", "_iorig", "_mimage", "_mlog", "_pmspare", "_rimage", "_rmeta",
+          "_tdata", "_tmeta", "_vdata", "_vorigin", "_wcorig")  # fmt: skip
+# Layers that stand for the whole volume: a thin or VDO pool's own device.
+OWN_LAYERS = ("", "pool", "vpool")
+
+
+class Volume:
+    """A device of an LV.  `uuid` is device-mapper's: "LVM-", 32 characters of the VG, 32 of the LV, and perhaps "-" and a layer."""
+
+    __slots__ = ("device", "kind", "lv", "name", "uuid", "vg")
+
+    def __init__(self, device: str, uuid: str, name: str, kind: str = PLAIN) -> None:
+        self.device, self.uuid, self.name, self.kind = device, uuid, name, kind
+        self.vg, _, self.lv = block.logical_volume(name).partition("/")
+
+    @property
+    def vg_uuid(self) -> str:
+        return self.uuid[4:36]
+
+    @property
+    def lv_uuid(self) -> str:
+        return self.uuid[36:68]
+
+    @property
+    def hidden(self) -> bool:
+        """Whether this is only a part of a volume: a snapshot's store, a leg of a RAID, a pool's data."""
+        return self.uuid[69:] not in OWN_LAYERS or any(part in self.lv for part in HIDDEN)
+
+    @property
+    def path(self) -> str:
+        return f"{self.vg}/{self.lv}"
+
+    def present(self) -> bool:
+        """Return whether the device of this number is still this volume."""
+        return attribute(f"{block.SYS}/dev/block/{self.device}/dm/uuid") == self.uuid
+
+    def encode(self) -> str:
+        return "\t".join((self.device, self.uuid, self.name, self.kind))
+
+
+class Device(probe.Place):
+    """A block device to be read: its label and path are for the record, its device's number says the rest."""
+
+    def where(self) -> str:
+        return block.way_down(self.device) if os.path.exists(f"{block.SYS}/dev/block/{self.device}") else f"{self.label} {self.path}"
+
+
+def attribute(path: str) -> str:
+    """Return a sysfs attribute, "" where the device is gone.  Raises Error where that cannot be told."""
+    try:
+        with open(path) as file:
+            return file.read().strip()
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENODEV, errno.ENXIO):
+            return ""
+        raise Error(f"cannot read {path}: {error.strerror}") from None
+
+
+def scan() -> list[Volume]:
+    """Return every device of every LV on this node.  Raises Error where that cannot be told: nothing seen is not nothing there."""
+    try:
+        names = sorted(os.listdir(f"{block.SYS}/block"))
+    except OSError as error:
+        raise Error(f"cannot read {block.SYS}/block: {error.strerror}") from None
+    found = []
+    for name in names:
+        if name.startswith("dm-"):
+            folder = f"{block.SYS}/block/{name}"
+            uuid = attribute(f"{folder}/dm/uuid")
+            if uuid.startswith("LVM-"):
+                found.append(Volume(attribute(f"{folder}/dev"), uuid, attribute(f"{folder}/dm/name")))
+    return [volume for volume in found if volume.device and volume.name]
+
+
+def is_snapshot(device: str) -> bool:
+    """Return whether a volume is a thick snapshot: it stands on a copy-on-write store (lib/activate/dev_manager.c, layer "cow")."""
+    return any(block.read(block.directory(lower), "dm/uuid").endswith("-cow") for lower in block.beneath(device))
+
+
+def physical(device: str) -> set[str]:
+    """Return the devices that a volume's parts lie on: multipath maps, disks, partitions; never the single paths of a map."""
+    under = block.beneath(device)
+    if not block.read(block.directory(device), "dm/uuid").startswith("LVM-"):
+        return {device}
+    return {found for lower in under for found in physical(lower)}
+
+
+class Volumes(storage.Devices):
+    """The logical volumes of one resource: `lv` alone, or where that is "" all of the VG."""
+
+    def __init__(self, agent: Agent, settings: storage.Settings, vg: str, lv: str) -> None:
+        super().__init__(agent, settings)
+        self.vg, self.lv = vg, lv
+
+    # Finding.
+
+    def ours(self, volume: Volume) -> bool:
+        """Return whether a device belongs to this resource: with `lv` the volume itself, else everything of the VG."""
+        known = self.agent.memory.get("vg_uuid")
+        if volume.vg_uuid != known if known else volume.vg != self.vg:
+            return False
+        return not self.lv or (volume.lv == self.lv and not volume.hidden)
+
+    def recorded(self) -> list[Volume]:
+        """Return the volumes that the last start has verified."""
+        return [Volume(*text.split("\t")) for _, text in sorted(self.agent.memory.section(VOLUME).items())]
+
+    def here(self) -> list[Volume]:
+        """Return all devices of this resource that are on this node."""
+        return [volume for volume in scan() if self.ours(volume)]
+
+    def active(self) -> list[Volume]:
+        """Return the recorded volumes that are here; where there are none, look at every device of the node."""
+        return [volume for volume in self.recorded() if volume.present()] or [volume for volume in self.here() if not volume.hidden]
+
+    def remember(self, volumes: Iterable[Volume], **facts: str | None) -> None:
+        """Note what was verified.  Raises CannotRecord."""
+        old: dict[str, str | None] = dict.fromkeys(name for name in self.agent.memory if name.startswith(VOLUME))
+        new: dict[str, str | None] = {f"{VOLUME}{n:04}": volume.encode() for n, volume in enumerate(volumes)}
+        self.agent.memory.update(**{**old, **new, **facts})
+
+    # Watching.
+
+    def devices(self) -> list[str]:
+        return list(dict.fromkeys(volume.device for volume in self.active()))
+
+    def probes(self, volumes: Iterable[Volume]) -> list[DeviceProbe]:
+        limits = self.limits()
+        return [DeviceProbe(Device("LV", volume.path, volume.device), limits) for volume in volumes]
+
+    def probes_beneath(self, volumes: Iterable[Volume]) -> list[DeviceProbe]:
+        limits = self.limits()
+        found = sorted({lower for volume in volumes for lower in physical(volume.device)})
+        return [DeviceProbe(Device("PV", block.name(device), device), limits) for device in found]
+
+
+class DeviceProbe(probe.Watched):
+    """A direct read of a block device, in a guarded child; `function` is what the child does with the open device."""
+
+    def __init__(self, place: Device, limits: probe.Limits, function: Callable[[int, str], dict[str, Any]] | None = None) -> None:
+        kernel = os.path.basename(block.directory(place.device)).replace("!", "/")
+        super().__init__(place, limits, read, kernel, place.device, function)
+
+
+# What follows runs in the guarded child.
+
+
+def read(kernel: str, device: str, function: Callable[[int, str], dict[str, Any]] | None = None) -> dict[str, Any]:
+    """Read the first and the last block of a device past the page cache, and return the seconds of the slower read.
+
+    The kernel's own device node is opened: the links of LVM and udev may be missing or stale.  Raises OSError.
+    """
+    guard.step(probe.READ)
+    began = time.monotonic()
+    descriptor = os.open(f"/dev/{kernel}", os.O_RDONLY | os.O_DIRECT | os.O_CLOEXEC)
+    try:
+        if block.number(os.fstat(descriptor).st_rdev) != device:
+            raise OSError(errno.ENODEV, os.strerror(errno.ENODEV), probe.READ)
+        size = os.lseek(descriptor, 0, os.SEEK_END)
+        try:
+            for offset in sorted({0, max(0, size // probe.SIZE - 1) * probe.SIZE}):
+                if not os.preadv(descriptor, [mmap.mmap(-1, probe.SIZE)], offset):
+                    raise OSError(errno.EIO, "nothing to read")
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, probe.READ) from None
+        taken = {probe.READ: time.monotonic() - began}
+        return {**taken, **function(descriptor, kernel)} if function else taken
+    finally:
+        os.close(descriptor)
