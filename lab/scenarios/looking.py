@@ -1,0 +1,77 @@
+"""Looking at a cluster whose fault is there, until it has come to rest."""
+
+from __future__ import annotations
+
+import time
+
+from lab import roots
+from lab.report.runs import Event, Fence, Power, Step
+from lab.scenarios import catalogue
+from lab.scenarios.catalogue import Play
+from lab.scenarios.client import Client
+from lab.scenarios.stage import Stage
+from lab.watch import Watch
+
+STEADY_SECONDS = 15.0  # Writes that have been acknowledged for so long are back.
+LOOK_SECONDS, TELL_SECONDS = 3.0, 15.0
+
+
+def look(play: Play, stage: Stage, client: Client, watch: Watch) -> None:
+    """Look at the cluster until the service is back and nobody is about to be fenced, taking the fault back when its time has come."""
+    assert stage.injected is not None
+    assert stage.moment is not None
+    events: tuple[Event, ...] = ()
+    looked = told = stage.injected
+    while True:
+        now = time.monotonic()
+        client.look()
+        if now - looked >= LOOK_SECONDS:
+            looked, events = now, watch.events(stage.moment)
+        since = now - stage.injected
+        if not stage.whole and (since >= play.mended or (play.mended_when_fenced and fenced(events))):
+            stage.mend()
+        if since >= play.watch or (since >= play.least and over(play, stage, client.flow.steady(now), events)):
+            return
+        if now - told >= TELL_SECONDS:
+            told = now
+            roots.say(f"{play.ident}: {since:.0f} s after the fault: {where(client.flow.steady(now), client.flow.silent(now), events)}")
+        time.sleep(0.5)
+
+
+def over(play: Play, stage: Stage, steady: float, events: tuple[Event, ...]) -> bool:
+    """Tell whether the service is back, nobody is to be fenced, and the scenario has done all that it does."""
+    return steady >= STEADY_SECONDS and not pending(events) and (play.mended > play.watch or stage.whole)
+
+
+def fences(events: tuple[Event, ...]) -> dict[str, Fence]:
+    """Return how far the last fencing of each node is."""
+    steps = sorted((event for event in events if isinstance(event, Fence) and event.at >= 0), key=lambda event: event.at)
+    return {event.target: event for event in steps}
+
+
+def pending(events: tuple[Event, ...]) -> list[str]:
+    """Return the nodes that are being fenced."""
+    return [target for target, last in fences(events).items() if last.step is not Step.CONFIRMED]
+
+
+def fenced(events: tuple[Event, ...]) -> bool:
+    """Tell whether a node has been fenced: it is off by then, be the cluster told of it or not."""
+    off = any(isinstance(event, Power) and not event.on and event.at >= 0 for event in events)
+    return off or any(last.step is Step.CONFIRMED for last in fences(events).values())
+
+
+def where(steady: float, silent: float | None, events: tuple[Event, ...]) -> str:
+    """Return how it stands, for who waits."""
+    if steady:
+        words = f"writes have been acknowledged for {steady:.0f} s"
+    else:
+        words = "not all writes are acknowledged" if silent is not None and silent < 1 else f"nothing acknowledged for {silent or 0:.0f} s"
+    return words + "".join(f"; fencing of {target}: {last.step.value}" for target, last in fences(events).items())
+
+
+def named(play: Play, events: tuple[Event, ...]) -> list[str]:
+    """Return what the cluster said of fencings that failed, which a scenario without a fence device must show."""
+    reasons = sorted({event.reason or "no reason" for event in events if isinstance(event, Fence) and event.step is Step.FAILED})
+    if reasons:
+        return [f"fencing failed: {', '.join(reasons)}"]
+    return ["the cluster named no failed fencing"] if play.inject is catalogue.power_off_unseen else []
