@@ -32,11 +32,12 @@ HISTORY = "history.json"
 HEADER = "{began:.3f} the watch begins, and {active} has the service\n"
 HEADED = re.compile(r"(?P<began>[\d.]+) the watch begins, and (?P<active>\S+) has the service$")
 STAMP = re.compile(r"(?P<second>\w{3} +\d+ [\d:]+)(?P<fraction>\.\d+)? ")
-CONNECT_SECONDS = 30.0
+CONNECT_SECONDS = 60.0
 AGAIN_SECONDS = 2.0
 END_SECONDS = 5.0
-# How much of the log is looked through for what was missed, and how far its lines may be out of order: agents write whole seconds.
-BACKLOG_LINES = 20000
+# How many lines are looked through for what was written before the log could be followed, at first and later, and how far they may be out
+# of order: agents write whole seconds.
+FIRST_LINES, BACKLOG_LINES = 200, 20000
 DISORDER_SECONDS = 2.0
 # The daemon that keeps the configuration writes most of the log, passwords of fence devices among it, and nothing that matters.  Of the
 # debug messages only the fencer's of its operations do.
@@ -73,8 +74,9 @@ class Follower:
         self.connected, self.ended = threading.Event(), threading.Event()
         self.lock = threading.Lock()
         self.process: subprocess.Popen[str] | None = None
-        self.latest = 0.0  # By the node's clock.
-        self.recent: list[tuple[float, str]] = []  # What was taken that is not older than the latest by more than the disorder.
+        # By the node's clock: what is older has been taken or is not wanted, and what of the rest has been taken.
+        self.oldest = 0.0
+        self.recent: list[tuple[float, str]] = []
         self.file = open(path, "w", buffering=1, encoding="utf-8")  # noqa: SIM115 - closed by end()
         self.file.write(header)
         self.thread = threading.Thread(target=self.follow, name=f"log of {node.name}", daemon=True)
@@ -87,7 +89,7 @@ class Follower:
 
     def connect(self) -> None:
         """Follow the log over one connection until that ends."""
-        shell = FOLLOW.format(lines=BACKLOG_LINES if self.connected.is_set() else 0, log=LOG, noise=NOISE)
+        shell = FOLLOW.format(lines=BACKLOG_LINES if self.connected.is_set() else FIRST_LINES, log=LOG, noise=NOISE)
         with self.lock:
             if self.ended.is_set():
                 return
@@ -113,18 +115,18 @@ class Follower:
             if clock is None:
                 clock = Clock(line, arrived)
                 known = Counter(text for _, text in self.recent)
-                self.latest = self.latest or clock.now
+                self.oldest = self.oldest or clock.now
                 self.connected.set()
                 continue
             at = clock.read(line)
-            if at is None or at < self.latest - DISORDER_SECONDS:
+            if at is None or at < self.oldest:
                 continue
             if known[line] > 0:
                 known[line] -= 1
                 continue
             self.file.write(f"{arrived if at > clock.now else at + clock.behind:.3f} {line}")
-            self.latest = max(self.latest, at)
-            self.recent = [(then, text) for then, text in self.recent if then >= self.latest - DISORDER_SECONDS] + [(at, line)]
+            self.oldest = max(self.oldest, at - DISORDER_SECONDS)
+            self.recent = [(then, text) for then, text in [*self.recent, (at, line)] if then >= self.oldest]
 
     def end(self) -> None:
         self.ended.set()
