@@ -24,9 +24,11 @@ NODE_PACKAGES = (
     "psmisc", "python3", "python3-psycopg", "python3-requests", "resource-agents", "rsync", "sg3-utils", "systemd-sysv", "udev",
     "xfsprogs", "zstd",
 )  # fmt: skip
+# The cluster's configuration is made by pcs here: on the nodes, each call of it takes seconds.
 HOST_PACKAGES = (
-    "iproute2", "make", "openssh-client", "procps", "psmisc", "python3", "python3-cryptography", "python3-psycopg", "qemu-system-x86",
-    "strace", "tcpdump", "tgt", "tini", "util-linux",
+    "fence-agents", "iproute2", "make", "openssh-client", "pacemaker-cli-utils", "pcs", "procps", "psmisc", "python3",
+    "python3-cryptography", "python3-psycopg", "python3-requests", "qemu-system-x86", "resource-agents", "strace", "tcpdump", "tgt",
+    "tini", "util-linux",
 )  # fmt: skip
 
 ENABLED = ("iscsid", "lab-discovery", "lab-identity", "lab-storage", "multipathd", "open-iscsi", "pcsd", "ssh", "systemd-networkd")
