@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 LINE = re.compile(
-    r"(?P<at>\d+\.\d+) \w{3} +\d+ [\d:.]+ \S+ (?P<daemon>[\w-]+) *\[\d+\] \([^)]*\)\s+(?:\S+ )?(?P<level>\w+): (?P<text>.*)"
+    r"(?P<at>\d+\.\d+) \w{3} +\d+ [\d:.]+ \S+ pacemaker-(?P<daemon>controld|fenced|schedulerd) *\[\d+\] \([^)]*\)\s+\w+: (?P<text>.*)"
 )  # fmt: skip
 INTERVAL = re.compile(r"(\d+(?:\.\d+)?)(ms|d|h|m|s)")
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}

@@ -110,7 +110,7 @@ def overruled(lines: Iterable[Line], switches: Iterable[Switch]) -> Iterator[Ove
 
 def membership(line: Line) -> re.Match[str] | None:
     """Return what the controller says of a member.  The other daemons have their own, earlier or later, and nothing follows from it."""
-    return messages.MEMBERSHIP.match(line.text) if line.daemon == "pacemaker-controld" else None
+    return messages.MEMBERSHIP.match(line.text) if line.daemon == "controld" else None
 
 
 # Operations
@@ -154,7 +154,7 @@ def fences(lines: Iterable[Line], void: Sequence[Overruled]) -> Iterator[Fence]:
     failed: set[str] = set()  # Targets whose device failed since the last request: that the request failed then says no more.
     said: dict[tuple[str, str], str] = {}  # By node and pid of an agent, its last word.
     for line in lines:
-        if line.daemon != "pacemaker-fenced":
+        if line.daemon != "fenced":
             continue
         if match := messages.STDERR.match(line.text):
             said[line.node, match["pid"]] = match["text"]
@@ -210,14 +210,12 @@ def conditions(
 ) -> Iterator[NodeState]:
     """Yield what changes of the nodes.  The cluster is not heard of one that boots until it is a member again."""
     said: dict[str, Condition | None] = dict.fromkeys(nodes, Condition.ONLINE)  # None: a member, and no more is said yet.
-    booting: set[str] = set()
     leaving: set[str] = set()
     yield from (NodeState(began, "the cluster's status", node, Condition.ONLINE) for node in said)
     for item in in_time([*lines, *switches]):
         if isinstance(item, Switch):
             yield NodeState(item.at, HYPERVISOR, item.node, Condition.BOOTING if item.on else Condition.OFF)
             if item.on:
-                booting.add(item.node)
                 said[item.node] = Condition.OFFLINE
             continue
         node, word = status(item)
@@ -228,7 +226,6 @@ def conditions(
         if word == "shutting down":
             leaving.add(node)
         elif word == "member" and gone:
-            booting.discard(node)
             leaving.discard(node)
             said[node] = now = None
         elif word == "lost" and now is not Condition.OFFLINE:
@@ -241,7 +238,7 @@ def conditions(
             now = Condition(word)
         if now is not said[node]:
             said[node] = now
-            if now and node not in booting:
+            if now:
                 yield NodeState(item.at, item.source, node, now)
 
 
@@ -249,7 +246,7 @@ def status(line: Line) -> tuple[str, str]:
     """Return the node that a line says something of, and what; two empty texts if none."""
     if match := membership(line):
         return match["node"], match["state"]
-    if line.daemon == "pacemaker-schedulerd":
+    if line.daemon == "schedulerd":
         if match := messages.TO_BE_FENCED.match(line.text):
             return match["node"], "to be fenced"
         if match := messages.STATUS.match(line.text):

@@ -85,8 +85,8 @@ def test_what_ends_with_its_node_has_no_end() -> None:
 
 def test_a_call_that_its_node_did_not_end_is_told_though_the_node_does_it_again() -> None:
     again = "Requesting local execution of stop operation for pg-db on rhel2 | transition_key=1:1:0:x op_key=pg-db_stop_0"
-    line = messages.Line(5.0, "rhel2", "pacemaker-controld", again)
-    later = messages.Line(9.0, "rhel2", "pacemaker-controld", again)
+    line = messages.Line(5.0, "rhel2", "controld", again)
+    later = messages.Line(9.0, "rhel2", "controld", again)
     assert [(call.at, call.ended) for call in parse.calls([line, later])] == [(5.0, None), (9.0, None)]
 
 
@@ -149,6 +149,23 @@ def test_a_request_that_fails_without_a_device_fails_once() -> None:
     assert failed == [(46.056, "Error occurred (No fence device)")]
 
 
+def test_a_request_that_was_merged_into_another_adds_nothing() -> None:
+    merged = parsed("by-hand", words={"@rhel1: OK (complete) | id=7cad2454": "@rhel1 (merged): OK (complete) | id=7cad2455"})
+    assert Step.CONFIRMED not in [step for _, _, step in steps(merged)]
+
+
+def test_each_request_has_its_own_failure() -> None:
+    """The second attempt is let fail without a device that could be called."""
+    found = in_order(parsed("unreachable", words={"Operation 'reboot' [1846]": ""}), Fence)
+    assert [fence.reason for fence in found if fence.step is Step.FAILED] == [UNREACHABLE, "Error occurred (complete)"]
+
+
+def test_who_has_fenced_the_other_one_before_its_own_end_was_right() -> None:
+    at = began("stop-failed")
+    found = parsed("stop-failed", history={"power": [[at + 16.0, "rhel1", "off"], [at + 40.0, "rhel2", "off"]]})
+    assert steps(found)[-1] == (33.568, "rhel1", Step.CONFIRMED)
+
+
 def test_the_loser_of_a_partition_has_fenced_nobody() -> None:
     """Both nodes want to fence the other; rhel2 is shot while it waits for its delay."""
     text = (LOGS / "partition" / "pacemaker-rhel2.log").read_text()
@@ -201,12 +218,39 @@ def test_standby_comes_and_goes() -> None:
     assert conditions(events("standby"), "rhel1") == [(0.0, Condition.ONLINE), (0.588, Condition.STANDBY), (3.248, Condition.ONLINE)]
 
 
-def test_a_node_that_leaves_in_order_is_offline() -> None:
-    leaving = messages.Line(5.0, "rhel1", "pacemaker-schedulerd", "rhel2 is shutting down")
-    lost = messages.Line(6.0, "rhel1", "pacemaker-controld", "Node rhel2 state is now lost | nodeid=2 previous=member source=x")
-    for lines, condition in (([leaving, lost], Condition.OFFLINE), ([lost], Condition.UNCLEAN)):
-        found = parse.conditions(lines, [], [], ["rhel2"], 0.0)
-        assert [(state.at, state.condition) for state in found] == [(0.0, Condition.ONLINE), (6.0, condition)]
+LOST = "Node rhel2 state is now lost | nodeid=2 previous=member source=x"
+MEMBER = "Node rhel2 state is now member | nodeid=2 previous=lost source=x"
+TO_BE_FENCED = "Cluster node rhel2 will be fenced: pg-db failed there"
+FENCED = "Operation 'reboot' targeting rhel2 by rhel1 for pacemaker-controld.2@rhel1: OK (complete) | id=7cad2454"
+
+
+@pytest.mark.parametrize("said, conditions", [
+    ([("controld", LOST)], [(0, Condition.UNCLEAN)]),
+    # It leaves in order.
+    ([("schedulerd", "rhel2 is shutting down"), ("controld", LOST)], [(1, Condition.OFFLINE)]),
+    # The scheduler calls a node online each time before it finds again that it is to be fenced.
+    ([("schedulerd", TO_BE_FENCED), ("schedulerd", "rhel2 is online"), ("schedulerd", TO_BE_FENCED)], [(0, Condition.UNCLEAN)]),
+    ([("fenced", FENCED), ("controld", LOST)], [(0, Condition.OFFLINE)]),
+    # A member is online when it has joined.
+    ([("controld", LOST), ("controld", MEMBER), ("schedulerd", "rhel2 is pending"), ("schedulerd", "rhel2 is online")],
+     [(0, Condition.UNCLEAN), (3, Condition.ONLINE)]),
+    ([("controld", MEMBER), ("schedulerd", "rhel2 is online")], []),
+    ([("attrd", LOST)], []),
+])  # fmt: skip
+def test_what_the_daemons_say_of_a_node_is_understood(said: list[tuple[str, str]], conditions: list[tuple[float, Condition]]) -> None:
+    lines = [messages.Line(float(at), "rhel1", daemon, text) for at, (daemon, text) in enumerate(said)]
+    _, *found = parse.conditions(lines, [], [], ["rhel2"], -1.0)
+    assert [(state.at, state.condition) for state in found] == conditions
+
+
+def test_a_node_whose_loss_nobody_noticed_is_online_when_it_is_a_member_again() -> None:
+    """Both were cut off: what the other one said just before that it could notice is old."""
+    lines = [messages.Line(2.5, "rhel1", "schedulerd", "rhel2 is online"), messages.Line(30.0, "rhel2", "controld", MEMBER),
+             messages.Line(31.0, "rhel1", "schedulerd", "rhel2 is online")]  # fmt: skip
+    switches = [parse.Switch(1.0, "rhel2", "off"), parse.Switch(2.0, "rhel2", "on")]
+    assert [(state.at, state.condition) for state in parse.conditions(lines, switches, [], ["rhel2"], 0.0)] == [
+        (0.0, Condition.ONLINE), (1.0, Condition.OFF), (2.0, Condition.BOOTING), (31.0, Condition.ONLINE),
+    ]  # fmt: skip
 
 
 def test_what_the_hypervisor_did_is_told() -> None:
@@ -232,6 +276,11 @@ def test_the_address_goes_when_its_stop_begins_and_comes_when_its_start_is_done(
     assert in_order(parsed("standby", words={"pg-db": "pg-vip"}), Vip) == [
         Vip(0.0, STATUS, "rhel1"), Vip(0.612, RHEL1, None), Vip(1.148, RHEL2, "rhel2"), Vip(3.252, RHEL2, None), Vip(3.308, RHEL1, "rhel1"),
     ]  # fmt: skip
+
+
+def test_the_stop_of_an_address_that_is_elsewhere_takes_it_from_nobody() -> None:
+    stop = Call(1.0, RHEL2, "rhel2", "pg-vip", "stop", 2.0, 0)
+    assert list(parse.addresses([stop], [], "rhel1", 0.0)) == [Vip(0.0, STATUS, "rhel1")]
 
 
 def test_both_go_with_the_power() -> None:

@@ -56,10 +56,10 @@ class Log:
         self.path, self.written = path, 0
         path.touch()
 
-    def write(self, text: str) -> str:
+    def write(self, text: str, ahead: float = 0.0) -> str:
         """Write a line and return it."""
         self.written += 1
-        stamp = datetime.fromtimestamp(time.time() - BEHIND, timezone.utc).strftime("%b %d %H:%M:%S.%f")[:-3]
+        stamp = datetime.fromtimestamp(time.time() - BEHIND + ahead, timezone.utc).strftime("%b %d %H:%M:%S.%f")[:-3]
         line = f"{stamp} rhel1 {text} number {self.written}\n"
         with open(self.path, "a") as file:
             file.write(line)
@@ -116,6 +116,12 @@ def test_lines_come_with_the_moment_of_their_arrival(follower: follow.Follower, 
         assert time.time() - 5 < copied(follower)[-1][0] < time.time()
     assert [line for _, line in copied(follower)] == [line for _, line in written]
     assert all(then <= at for (then, _), (at, _) in zip(written, copied(follower)))
+
+
+def test_a_clock_that_runs_away_does_not_matter_while_the_log_is_followed(follower: follow.Follower, log: Log) -> None:
+    log.write("told", ahead=30.0)
+    until(lambda: copied(follower))
+    assert copied(follower)[0][0] < time.time()
 
 
 def test_neither_passwords_nor_chatter_are_copied(follower: follow.Follower, log: Log) -> None:
