@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from ocf_py.outcomes import Error
+from ocf_py.outcomes import DeadlineExceeded, Error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,22 +18,21 @@ SYSTEMD = "/run/systemd/system"
 # The stock agent's name: whichever of the two comes second finds the work done.
 DROP_IN = f"{SYSTEMD}/resource-agents-deps.target.d/99-LVM-activate.conf"
 UNIT = "blk-availability.service"
-STARTED = f"/run/systemd/units/invocation:{UNIT}"
 SECONDS = 5.0
 
 
 def order(agent: Agent) -> str:
     """Make the order known to systemd, once a boot; return what went wrong, "" where nothing did.  Never waits for a unit."""
-    if not os.path.isdir(SYSTEMD):
+    if not os.path.isdir(SYSTEMD) or os.path.exists(DROP_IN):
         return ""
     try:
-        if not os.path.exists(DROP_IN):
-            os.makedirs(os.path.dirname(DROP_IN), exist_ok=True)
-            with open(DROP_IN, "w") as file:
-                file.write(f"[Unit]\nAfter={UNIT}\n")
-            agent.run("systemctl", "daemon-reload", within=SECONDS)
-        if not os.path.lexists(STARTED):
-            agent.run("systemctl", "--no-block", "start", UNIT, within=SECONDS)
+        agent.run("systemctl", "--no-block", "start", UNIT, within=SECONDS)
+        os.makedirs(os.path.dirname(DROP_IN), exist_ok=True)
+        with open(DROP_IN, "w") as file:
+            file.write(f"[Unit]\nAfter={UNIT}\n")
+        agent.run("systemctl", "daemon-reload", within=SECONDS)
+    except DeadlineExceeded:
+        return ""  # systemd has been told, and is only not done yet.
     except OSError as error:
         return f"cannot order the shutdown: {DROP_IN}: {error.strerror}"
     except Error as error:

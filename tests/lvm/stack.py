@@ -1,0 +1,188 @@
+"""Volume groups on disks that fail on request: files, loop devices, and between those and LVM a device-mapper device.
+
+Needs a kernel with device-mapper, which a node of the lab has.  A table of another kind makes the disk fail (`error`), fail now and then
+(`flakey`) or be slow (`delay`); suspended, it hangs.  A Map is a real multipath map of the lab's SAN.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+DIRECTORY = Path("/var/tmp/ocf-lab-lvm")
+MEGABYTES = 96
+OWN = os.uname().nodename
+OTHER = "another-node"
+NUMBERS = itertools.count()
+
+
+def run(*words: str, check: bool = True, within: float = 60.0) -> str:
+    done = subprocess.run(words, capture_output=True, text=True, timeout=within)
+    assert done.returncode == 0 or not check, f"{' '.join(words)}: {done.stdout}{done.stderr}"
+    return done.stdout.strip()
+
+
+class Disk:
+    """One disk: /dev/mapper/NAME on a loop device on a file."""
+
+    def __init__(self, megabytes: int = MEGABYTES) -> None:
+        self.name = f"lvmtest{os.getpid()}-{next(NUMBERS)}"
+        DIRECTORY.mkdir(exist_ok=True)
+        self.file = DIRECTORY / self.name
+        with open(self.file, "wb") as file:
+            file.truncate(megabytes << 20)
+        self.loop = run("losetup", "--find", "--show", "--direct-io=on", str(self.file))
+        # Not from the loop device's start, or LVM would find the label there too.
+        self.sectors = (megabytes - 1) << 11
+        self.linear = f"0 {self.sectors} linear {self.loop} 2048"
+        self.path = f"/dev/mapper/{self.name}"
+        run("dmsetup", "create", self.name, "--table", self.linear)
+        self.number = run("dmsetup", "info", "-c", "--noheadings", "--separator", ":", "-o", "major,minor", self.name)
+
+    def table(self, table: str) -> None:
+        run("dmsetup", "load", self.name, "--table", table)
+        run("dmsetup", "suspend", "--noflush", "--nolockfs", self.name)
+        run("dmsetup", "resume", self.name)
+
+    def fail(self) -> None:
+        self.table(f"0 {self.sectors} error")
+
+    def flakey(self, up: int, down: int) -> None:
+        self.table(f"0 {self.sectors} flakey {self.loop} 2048 {up} {down}")
+
+    def slow(self, milliseconds: int) -> None:
+        self.table(f"0 {self.sectors} delay {self.loop} 2048 {milliseconds}")
+
+    def hang(self) -> None:
+        run("dmsetup", "suspend", "--noflush", "--nolockfs", self.name)
+
+    def heal(self) -> None:
+        run("dmsetup", "resume", self.name, check=False)
+        self.table(self.linear)
+
+    def pull(self) -> None:
+        """Take the disk away as a whole; nothing may be active on it."""
+        run("dmsetup", "remove", "--retry", self.name)
+
+    def plug(self) -> None:
+        run("dmsetup", "create", self.name, "--table", self.linear)
+
+    def close(self) -> None:
+        with suppress(AssertionError):
+            self.heal()
+        run("dmsetup", "remove", "--retry", self.name, check=False)
+        run("losetup", "--detach", self.loop, check=False)
+        self.file.unlink(missing_ok=True)
+
+
+class Map:
+    """A multipath map of the lab's SAN, whose paths go offline one by one."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.path = name, f"/dev/mapper/{name}"
+        self.kernel = Path(self.path).resolve().name
+        self.paths = sorted(os.listdir(f"/sys/block/{self.kernel}/slaves"))
+        run("wipefs", "--all", "--quiet", self.path)
+
+    def state(self, state: str, *paths: str) -> None:
+        for path in paths or self.paths:
+            Path(f"/sys/block/{path}/device/state").write_text(state)
+
+    def queue(self) -> None:
+        """Lose all paths, and queue what comes."""
+        run("dmsetup", "message", self.name, "0", "queue_if_no_path")
+        self.state("offline")
+
+    def heal(self) -> None:
+        self.state("running")
+        run("multipathd", "reconfigure", check=False)
+        for path in self.paths:
+            run("multipathd", "reinstate", "path", path, check=False)
+        run("dmsetup", "message", self.name, "0", "fail_if_no_path", check=False)
+
+    def close(self) -> None:
+        self.heal()
+        run("wipefs", "--all", "--quiet", self.path, check=False)
+
+
+class Group:
+    """A volume group of its own disks."""
+
+    def __init__(self, name: str, disks: int = 1, lvs: Sequence[str] = ("a", "b"), map: Map | None = None) -> None:
+        self.name, self.map = name, map
+        self.disks = [] if map else [Disk() for _ in range(disks)]
+        self.mounts: list[Path] = []
+        run("vgcreate", "--systemid", OWN, name, *(disk.path for disk in self.everything))
+        for lv in lvs:
+            self.make(lv)
+        self.deactivate()
+
+    @property
+    def everything(self) -> list[Disk] | list[Map]:
+        return [self.map] if self.map else self.disks
+
+    @property
+    def disk(self) -> Disk:
+        return self.disks[0]
+
+    def make(self, lv: str, *words: str) -> None:
+        run("lvcreate", "-y", "-Wn", "-n", lv, *(words or ("-L", "8M")), self.name)
+
+    def activate(self, lv: str = "") -> None:
+        owner = f'local/extra_system_ids=["{OTHER}"]'
+        run("lvchange", "--config", owner, "-ay", f"{self.name}/{lv}" if lv else self.name)
+
+    def deactivate(self) -> None:
+        run("vgchange", "-an", self.name)
+
+    def give_away(self) -> None:
+        """Let another node own the group; nothing of it may be active."""
+        run("vgchange", "-y", "--systemid", OTHER, self.name)
+
+    @property
+    def owner(self) -> str:
+        return run("vgs", "--foreign", "--noheadings", "-o", "vg_systemid", self.name)
+
+    @property
+    def active(self) -> set[str]:
+        """Return the names of the volumes that the kernel has."""
+        prefix = self.name.replace("-", "--") + "-"
+        listed = [line.split("\t")[0] for line in run("dmsetup", "ls").splitlines()]
+        return {name[len(prefix) :].replace("--", "-") for name in listed if name.startswith(prefix) and name[len(prefix)] != "-"}
+
+    def mount(self, lv: str) -> Path:
+        place = DIRECTORY / f"mnt-{self.name}-{lv}"
+        place.mkdir(exist_ok=True)
+        run("mkfs.ext4", "-q", f"/dev/{self.name}/{lv}")
+        run("mount", f"/dev/{self.name}/{lv}", str(place))
+        self.mounts.append(place)
+        return place
+
+    def close(self) -> None:
+        for disk in self.everything:
+            with suppress(AssertionError):
+                disk.heal()
+        for place in self.mounts:
+            run("umount", str(place), check=False)
+        for name in [line.split("\t")[0] for line in run("dmsetup", "ls").splitlines()]:
+            if name.startswith(self.name.replace("-", "--") + "-"):
+                run("dmsetup", "resume", name, check=False)
+        for _ in range(3):
+            for name in [line.split("\t")[0] for line in run("dmsetup", "ls").splitlines()]:
+                if name.startswith(self.name.replace("-", "--") + "-"):
+                    run("dmsetup", "remove", "--retry", name, check=False)
+        for disk in self.everything:
+            disk.close()
+
+
+def await_true(what: str, ready: object, seconds: float = 20.0) -> None:
+    assert callable(ready)
+    until = time.monotonic() + seconds
+    while not ready():
+        assert time.monotonic() < until, f"{what} still not so after {seconds:.0f} s"
+        time.sleep(0.1)
