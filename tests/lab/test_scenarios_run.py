@@ -128,9 +128,6 @@ def cluster(lab: FakeLab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Cl
         made.note(f"move to {name}")
         made.active = name
 
-    def force(*_: object) -> None:
-        made.note("force")
-
     monkeypatch.setattr(runner, "DIRECTORY", tmp_path / "run")
     monkeypatch.setattr(configure, "configured", made.seam("configured", lambda: made.configured))
     monkeypatch.setattr(configure, "configure", made.seam("configure"))
@@ -257,6 +254,8 @@ def test_a_run_is_kept_even_if_the_cluster_does_not_heal_at_all(lab: FakeLab, cl
         raise NotSo("the cluster is not healthy after 400 s: pg-db does not run")
 
     monkeypatch.setattr(state, "await_healthy", never)
+    monkeypatch.setattr(healing, "SOFT_SECONDS", 0.0)
+    monkeypatch.setattr(healing, "HARD_SECONDS", 0.0)
     with pytest.raises(runner.Failed, match="waiting until the cluster is whole again: the cluster is not healthy"):
         run(lab, tmp_path)
     (kept,) = store.load(tmp_path).runs
@@ -269,6 +268,12 @@ def test_healing_switches_on_what_is_off(lab: FakeLab, cluster: Cluster) -> None
     lab.off = {"rhel2"}
     assert not healing.heal(lab, SETTING)  # type: ignore[arg-type]
     assert lab.orders == ["power node=rhel2 what=on"]
+
+
+def test_failures_are_forgotten_until_none_comes_again(lab: FakeLab, cluster: Cluster) -> None:
+    cluster.breaks["healthy"] = NotSo("fence-rhel1_start_0 on rhel2: error")
+    assert not healing.heal(lab, SETTING)  # type: ignore[arg-type]
+    assert cluster.asked == ["members", "clean", "healthy", "clean", "healthy"]
 
 
 def test_healing_by_force_mends_all_hardware(lab: FakeLab, cluster: Cluster) -> None:
