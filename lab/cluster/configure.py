@@ -6,6 +6,7 @@ import json
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from xml.etree import ElementTree
 
 from lab import roots
@@ -172,6 +173,12 @@ def configure(lab: Room, setting: Setting) -> None:
         agents.install(lab, setting.agents)
     heal(lab, setting, HEALTHY_SECONDS)
     roots.say(f"the cluster is healthy: {setting}")
+
+
+def key(setting: Setting) -> str:
+    """Return what names saved disks of a cluster of this setting: it changes with whatever makes such a cluster."""
+    sources = sorted(Path(__file__).parent.glob("*.py"))
+    return roots.digest(str(setting), *(path.read_text() for path in sources))
 
 
 def configured(lab: Room) -> Setting | None:

@@ -17,7 +17,7 @@ def fencing(setting: Setting) -> list[str]:
     lines = []
     for node in plan.NODES.values():
         document = f"ip={node.hypervisor}.{plan.DOMAIN} ssl_insecure=1 pve_node_auto=1 vmtype=qemu shell_timeout=300"
-        every = f"ip={','.join(plan.HYPERVISORS)} ca_file={CA_FILE}"
+        every = f"ip={','.join(plan.HYPERVISORS)} ca_file={CA_FILE} vmtype=qemu"
         ours = setting.agents is Agents.LAB and setting.profile is Profile.RECOMMENDED
         delays = " pcmk_delay_base=15s pcmk_delay_max=30s" if setting.profile is Profile.DOCUMENT and node.name == "rhel2" else ""
         who = f"username={plan.FENCE_USER} password={plan.FENCE_PASSWORD} plug={node.vmid}{delays} pcmk_host_list={node.name}"
