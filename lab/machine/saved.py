@@ -19,13 +19,18 @@ SAVE_SECONDS = 600.0
 STOP_CLUSTER = "! systemctl --quiet is-active corosync || pcs cluster stop --all"
 
 
-def find(key: str) -> Path | None:
-    """Return the disks that were saved under a key, for `lab.machine.room.start`."""
-    saved = image.saved(key)
+def key(what: str, sources: Path) -> str:
+    """Return a key for disks that the sources in a directory have made into what they are: it changes with them."""
+    return roots.digest(what, *(path.read_text() for path in sorted(sources.glob("*.py"))))
+
+
+def find(name: str) -> Path | None:
+    """Return the disks that were saved under a name, for `lab.machine.room.start`."""
+    saved = image.saved(name)
     return saved if saved.is_dir() else None
 
 
-def save(lab: room.Room, key: str) -> None:
+def save(lab: room.Room, name: str) -> None:
     """Save the disks of a running lab, with the cluster stopped and both nodes off meanwhile.
 
     When it returns, both nodes are up again with their storage; the cluster starts, or not, as it does after any boot.  Raises NotSo.
@@ -36,9 +41,9 @@ def save(lab: room.Room, key: str) -> None:
         roots.say("copying the disks")
         lab.order("save", to=str(room.SAVED), within=SAVE_SECONDS)
     finally:
-        for name in plan.NODES:
-            lab.order("power", node=name, what="on")
-    keep(room.SAVED, image.saved(key))
+        for node in plan.NODES:
+            lab.order("power", node=node, what="on")
+    keep(room.SAVED, image.saved(name))
     boot.await_nodes(lab)
     roots.say(f"the disks are saved; that took {time.monotonic() - began:.0f} s")
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from lab.machine import image, plan
 from lab.machine.room import NotSo, Room, alive
 
-CONNECT_SECONDS = 5
+CONNECT_SECONDS = 10
 
 
 def command(node: plan.Node, words: Sequence[str], within: float | None = None, terminal: bool = False) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -11,13 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from lab.machine import plan, room, ssh
+from lab.machine import boot, image, plan, room, saved, ssh
 
 pytestmark = pytest.mark.machine
 
 TREE = Path(__file__).resolve().parents[2]
 BOOT_SECONDS = 600
 READ = "dd if=/dev/mapper/mpatha of=/dev/null bs=4k count=1 iflag=direct"
+READ_WAL = READ.replace("mpatha", "mpathb")
 RHEL1 = plan.NODES["rhel1"]
 
 
@@ -54,6 +56,15 @@ def on(lab: room.Room, node: plan.Node, shell: str, within: float = 30) -> str:
 def active(lab: room.Room, node: plan.Node) -> int:
     """Return how many paths work, of all maps together."""
     return len(re.findall("active ready +running", on(lab, node, "multipath -ll")))
+
+
+def seconds(lab: room.Room, shell: str) -> float:
+    """Return how long a command takes on rhel1, by its own clock."""
+    return float(on(lab, RHEL1, f"began=$(date +%s.%N); {shell} 2>/dev/null; echo $(date +%s.%N) $began | awk '{{ print $1 - $2 }}'"))
+
+
+def boots(lab: room.Room, node: plan.Node) -> str:
+    return on(lab, node, "cat /proc/sys/kernel/random/boot_id")
 
 
 def queueing(lab: room.Room, node: plan.Node) -> bool:
@@ -113,12 +124,37 @@ def test_without_a_path_a_read_fails_or_hangs(lab: room.Room, policy: str) -> No
 
 def test_a_lun_hangs_alone(lab: room.Room) -> None:
     program("lun", "wal", "hang")
-    read = READ.replace("mpatha", "mpathb")
-    on(lab, RHEL1, f"rm -f /tmp/code; ({read} </dev/null >/dev/null 2>&1; echo $? >/tmp/code) >/dev/null 2>&1 &")
+    on(lab, RHEL1, f"rm -f /tmp/code; ({READ_WAL} </dev/null >/dev/null 2>&1; echo $? >/tmp/code) >/dev/null 2>&1 &")
     time.sleep(5)
     on(lab, RHEL1, f"test ! -e /tmp/code && {READ}")
     program("lun", "wal", "heal")
     await_so(lambda: on(lab, RHEL1, "cat /tmp/code 2>/dev/null || true").strip() == "0", "the read's end")
+
+
+def test_a_lun_fails_alone(lab: room.Room) -> None:
+    program("lun", "wal", "fail")
+    assert ssh.run(lab, RHEL1, READ_WAL).returncode == 1
+    on(lab, RHEL1, READ)
+    program("lun", "wal", "heal")
+    await_so(lambda: ssh.run(lab, RHEL1, READ_WAL).returncode == 0, "the LUN can be read")
+
+
+def test_a_lun_is_slow_alone(lab: room.Room) -> None:
+    program("lun", "wal", "slow", "3")
+    assert seconds(lab, READ_WAL) >= 3
+    assert seconds(lab, READ) < 3
+    program("lun", "wal", "heal")
+    assert seconds(lab, READ_WAL) < 3
+
+
+def test_the_san_goes_away_and_comes_back(lab: room.Room) -> None:
+    nodes = plan.NODES.values()
+    program("storage", "off")
+    await_so(lambda: all(active(lab, node) == 0 for node in nodes), "no path left")
+    program("storage", "on")
+    await_so(lambda: all(active(lab, node) == 2 * len(plan.LUNS) for node in nodes), "all paths are back", 180)
+    for node in nodes:
+        on(lab, node, READ)
 
 
 def test_the_hypervisor_powers_a_node(lab: room.Room) -> None:
@@ -149,3 +185,37 @@ def test_power_by_hand(lab: room.Room) -> None:
     assert "off for" in program("status")
     program("power", "on", "rhel2")
     ssh.await_success(lab, plan.NODES["rhel2"], "true", 240, "ssh answers")
+
+
+def test_a_reset_node_boots_again(lab: room.Room) -> None:
+    node = plan.NODES["rhel2"]
+    before = boots(lab, node)
+    program("power", "reset", "rhel2")
+    boot.await_nodes(lab)
+    assert boots(lab, node) != before
+    assert lab.order("history")["power"][-1][1:] == ["rhel2", "reset"]
+
+
+def test_a_node_that_switches_itself_off_is_off(lab: room.Room) -> None:
+    ssh.run(lab, RHEL1, "systemctl --no-block poweroff")
+    await_so(lambda: lab.order("status")["nodes"]["rhel1"]["pid"] is None, "off")
+    assert time.time() - lab.order("status")["nodes"]["rhel1"]["since"] < 60
+    program("power", "on", "rhel1")
+    boot.await_nodes(lab)
+
+
+def test_a_lab_begins_where_another_one_was_saved(lab: room.Room) -> None:
+    marks = {name: f"written by {name}" for name in plan.NODES}
+    for number, (name, node) in enumerate(plan.NODES.items()):
+        on(lab, node, f"echo {marks[name]} | tee /root/mark | dd of=/dev/mapper/mpathc bs=4k seek={number} conv=sync oflag=direct")
+    try:
+        saved.save(lab, "tests")
+        program("down")
+        program("up", "--saved", "tests", limit=BOOT_SECONDS)
+        again = room.find()
+        for number, (name, node) in enumerate(plan.NODES.items()):
+            assert on(again, node, "cat /root/mark").strip() == marks[name]
+            read = f"dd if=/dev/mapper/mpathc bs=4k skip={number} count=1 iflag=direct | tr -d '\\0'"
+            assert on(again, node, read).strip() == marks[name]
+    finally:
+        shutil.rmtree(image.saved("tests"), ignore_errors=True)
