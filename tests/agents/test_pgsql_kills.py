@@ -12,6 +12,8 @@ import pytest
 from ocf_py.testing.kills import sweep
 from tests.agents.conftest import MakeGuarded
 
+pytestmark = pytest.mark.once
+
 KILLS = int(os.environ.get("OCF_LAB_KILLS", "15"))
 
 

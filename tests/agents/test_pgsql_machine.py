@@ -9,6 +9,7 @@ import signal
 from contextlib import suppress
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
@@ -17,6 +18,8 @@ from ocf_py.testing.machine import World, machine_of
 from tests.agents.conftest import AGENT
 from tests.faults.disk import FaultDisk
 from tests.postgres import Database, ended
+
+pytestmark = pytest.mark.once
 
 EXAMPLES = int(os.environ.get("OCF_LAB_EXAMPLES", "6"))
 FEW = settings(

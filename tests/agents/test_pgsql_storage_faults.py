@@ -14,6 +14,8 @@ from tests.agents.conftest import IO_TIMEOUT, PATIENCE, Guarded, MakeGuarded, ki
 from tests.faults import filesystem
 from tests.postgres import OWNER, ended
 
+pytestmark = pytest.mark.once
+
 POINT = "/mnt/data"
 # A write is begun every half second, whatever has become of the ones before: on a slow disk they complete at that pace.
 STEADY_WRITES = """

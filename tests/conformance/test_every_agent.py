@@ -9,6 +9,8 @@ import pytest
 from ocf_py.testing import conformance
 from tests.conformance.setting import Setting
 
+pytestmark = pytest.mark.once
+
 INSTALLED = Path("/usr/lib/ocf/resource.d/lab")
 # Agent -> the fixture that makes what it needs on this machine and returns a Setting.
 SETTINGS = {"pgsql-storage": "pgsql_storage"}

@@ -8,6 +8,8 @@ import pytest
 
 from ocf_py.testing import Executor, conformance, kills
 
+pytestmark = pytest.mark.once
+
 EXAMPLES = Path(__file__).parent / "examples"
 KILLS = 500
 UNIQUE = {"globally_unique": "true", "clone": "0", "clone_max": "2", "clone_node_max": "2"}

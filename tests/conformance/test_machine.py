@@ -13,6 +13,8 @@ from hypothesis.stateful import run_state_machine_as_test
 from ocf_py.testing import Executor
 from ocf_py.testing.machine import AgentMachine, World, machine_of
 
+pytestmark = pytest.mark.once
+
 HERE = Path(__file__).parent
 MANY = settings(
     max_examples=40, stateful_step_count=25, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)

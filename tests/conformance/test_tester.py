@@ -10,6 +10,8 @@ import pytest
 
 from ocf_py.testing import conformance
 
+pytestmark = pytest.mark.once
+
 HERE = Path(__file__).parent
 FLAG = HERE / "reference" / "flag"
 CAUGHT_BY = {

@@ -15,6 +15,8 @@ from tests.faults.direct import Child
 from tests.faults.disk import Direction, DiskError, FaultDisk
 from tests.faults.fixtures import Disks
 
+pytestmark = pytest.mark.once
+
 
 def with_file(disk: FaultDisk, name: str = "file") -> str:
     """Make a file that is on the disk in full, so that direct I/O on it touches the data only; return its path."""

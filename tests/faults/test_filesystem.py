@@ -14,6 +14,8 @@ from tests.faults.direct import Child
 from tests.faults.disk import FaultDisk
 from tests.faults.fixtures import Disks
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture(params=["xfs", "ext4"])
 def disk(request: pytest.FixtureRequest, disks: Disks) -> FaultDisk:

@@ -16,6 +16,8 @@ import pytest
 from tests.faults import direct, identity, leftovers, loop, mounts, processes
 from tests.faults.disk import FaultDisk
 
+pytestmark = pytest.mark.once
+
 NAMESPACES = ["unshare", "--pid", "--mount", "--fork", "--kill-child", "--mount-proc", "--"]
 
 

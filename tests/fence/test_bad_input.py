@@ -11,6 +11,8 @@ from lab.proxmox.certificates import Authority
 from tests.fence import running
 from tests.fence.running import TOKEN, USER, Agent, Options, Outcome, Scene, Scenes, Stage
 
+pytestmark = pytest.mark.once
+
 stage = running.stage
 
 OFF, IS_ON = "Success: Powered OFF\n", "Status: ON\n"

@@ -15,6 +15,8 @@ from lab.proxmox.world import World
 from tests.fence import running
 from tests.fence.running import USER, Agent, Options, Scene, Scenes, Stage
 
+pytestmark = pytest.mark.once
+
 stage = running.stage
 
 OFF = "Success: Powered OFF\n"

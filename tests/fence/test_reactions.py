@@ -14,6 +14,8 @@ from lab.proxmox.faults import Fault
 from tests.fence import running
 from tests.fence.running import USER, Agent, Options, Scene, Scenes, Stage
 
+pytestmark = pytest.mark.once
+
 stage = running.stage
 
 OFF, ON, REBOOTED = "Success: Powered OFF\n", "Success: Powered ON\n", "Success: Rebooted\n"

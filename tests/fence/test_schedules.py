@@ -26,6 +26,8 @@ from tests.fence.plays import HAPPENINGS, Play, Simulation, free_moment
 from tests.fence.schedules import Schedule, schedule
 from tests.fence.simulated import Network, SimulatedClock, SimulatedTransport, mistyped
 
+pytestmark = pytest.mark.once
+
 COUNT = int(os.environ.get("OCF_LAB_SCHEDULES", "2000"))
 BLOCKS = 4
 ONE = os.environ.get("OCF_LAB_SEED", "")

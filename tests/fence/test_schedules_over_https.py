@@ -15,6 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+import pytest
+
 from fence_lab.clock import Clock
 from fence_lab.errors import FenceError
 from fence_lab.https import HttpsTransport
@@ -27,6 +29,8 @@ from lab.proxmox.server import Standin
 from tests.fence.plays import Play, Simulation
 from tests.fence.schedules import Schedule, schedule
 from tests.fence.simulated import BEGIN, Line
+
+pytestmark = pytest.mark.once
 
 K = TypeVar("K")
 T = TypeVar("T")

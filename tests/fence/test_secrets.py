@@ -15,6 +15,8 @@ from lab.proxmox import faults
 from tests.fence import running
 from tests.fence.running import PASSWORD, TOKEN, USER, Agent, Options, Outcome, Scene, Scenes, Stage, cmdlines, forms
 
+pytestmark = pytest.mark.once
+
 stage = running.stage
 
 IS_ON, OFF = "Status: ON\n", "Success: Powered OFF\n"

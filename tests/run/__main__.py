@@ -1,4 +1,4 @@
-"""Run the linters and the suite in the distribution roots.
+"""Run the linters and the suite in the distribution roots, and the smoke lab on the machine itself.
 
     python3 -m tests.run [PART...] [--jobs N] [--limit SECONDS] [-- PYTEST ARGUMENTS]
 
@@ -18,13 +18,25 @@ from tests.run import runner
 
 RESULTS = Path("dist", "tests")
 
-# name: root, what it shows, the tests.  What a root has not got is deselected here and nowhere else.
+# name: root, what it shows, the tests.  What a root has not got is deselected here and nowhere else, and so is what need not be shown
+# again: `once` is what has long waits in it and no difference between the roots: disks that hang, which are the kernel's; the harness
+# that examines agents; sweeps over instants to be killed at; what fence_pve makes of each answer.  Two lanes are about equally long.
+EVERYWHERE = "not lint and not cluster and not once and not machine"
 TABLE = {
     "style": ("bookworm", "linters, and this runner itself", "lint"),
-    "bookworm": ("bookworm", "the whole suite, with Pacemaker and pcs", "not lint and not machine"),
-    "bullseye": ("bullseye", "all that needs no cluster", "not lint and not cluster and not machine"),
-    "trixie": ("trixie", "all that needs no cluster", "not lint and not cluster and not machine"),
+    "cluster": ("bookworm", "all that needs Pacemaker, pcs or the stock agents", "cluster and not lint and not machine"),
+    "once": ("bullseye", "what one root shows for all", "once and not lint and not cluster and not machine"),
+    "bullseye": ("bullseye", "all else", EVERYWHERE),
+    "trixie": ("trixie", "all else", EVERYWHERE),
+    "bookworm": ("bookworm", "all else", EVERYWHERE),
 }
+
+# Two virtual machines without hardware help keep both processors of a small machine busy, and a node that is late is fenced: the lab
+# runs when all else is done.
+LAB = "lab"
+LAB_SHOWS = "two nodes, S4 and S6 with our agents: the machine itself"
+LAB_SECONDS = 1500.0
+PARTS = (*TABLE, LAB)
 
 # A line on standard input, or its end, becomes Ctrl-C for pytest, which then takes down what the test at hand has set up.
 STOPPABLE = 'exec 3<&0; { read -r _ <&3; kill -INT $$; } >/dev/null 2>&1 & exec "$@" 3<&- </dev/null'
@@ -33,6 +45,9 @@ PYTEST = ["python", "-m", "pytest", "-p", "tests.run.events", "--color=no", "--d
 
 
 def part(name: str, limit: float, arguments: list[str]) -> runner.Part:
+    if name == LAB:
+        smoke = ["sh", "-c", STOPPABLE, "stoppable", sys.executable, "-m", "tests.lab.smoke", str(RESULTS / LAB)]
+        return runner.Part(name, LAB_SHOWS, smoke, min(limit, LAB_SECONDS), alone=True)
     root, shows, marker = TABLE[name]
     machine = roots.ROOTS[root]
     enter = [sys.executable, "-m", "lab.roots", "run", "--set", "COLUMNS=140", root, "--", "sh", "-c", STOPPABLE, "stoppable"]
@@ -49,20 +64,23 @@ def remove_leftovers() -> bool:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python3 -m tests.run", description="Run the linters and the suite in the distribution roots")
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(TABLE)}; all of them when none is given")
+    parser = argparse.ArgumentParser(prog="python3 -m tests.run", description="Run the linters, the suite and the smoke lab")
+    parser.add_argument("parts", nargs="*", metavar="PART",
+                        help=f"{', '.join(PARTS)}; all of them when none is given, {LAB} only without arguments for pytest")  # fmt: skip
     parser.add_argument("--jobs", type=int, default=1, help="how many parts run at a time (default: %(default)s)")
     parser.add_argument("--limit", type=float, default=3600.0, help="seconds that a part may take (default: %(default)g)")
     words = sys.argv[1:]
     split = words.index("--") if "--" in words else len(words)
     given, arguments = parser.parse_args(words[:split]), words[split + 1 :]
-    if unknown := set(given.parts) - set(TABLE):
+    if unknown := set(given.parts) - set(PARTS):
         parser.error(f"no such part: {', '.join(sorted(unknown))}")
     if os.geteuid() != 0:
         sys.exit("make test: namespaces, loop devices and mounts need root")
     os.chdir(roots.TREE)
     clean = remove_leftovers()
-    code = runner.run([part(name, given.limit, arguments) for name in given.parts or TABLE], RESULTS, given.jobs)
+    # What narrows the suite has nothing to say to the lab.
+    names = given.parts or (TABLE if arguments else PARTS)
+    code = runner.run([part(name, given.limit, arguments) for name in names], RESULTS, given.jobs)
     # What was there before is no fault of these tests.
     return code if remove_leftovers() or not clean else code or 1
 

@@ -1,7 +1,8 @@
 """Run the parts of the suite as processes of their own, show how they get on, and leave nothing behind.
 
-A part is a command that runs pytest with the plugin tests.run.events.  Each part has a session of its own, so that one signal
-reaches all of it.  A line on its standard input asks it to come to an end; what has not ended `GRACE` seconds later is killed.
+A part is a command that runs pytest with the plugin tests.run.events, or tells what it does in the same way.  Each part has a session
+of its own, so that one signal reaches all of it.  A line on its standard input asks it to come to an end; what has not ended `GRACE`
+seconds later is killed.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ class Part:
     title: str
     command: Sequence[str]
     limit: float
+    alone: bool = False  # Nothing else runs meanwhile.
 
 
 @dataclass
@@ -116,7 +118,7 @@ class Runner:
             running.kill() if again else running.ask_to_stop(f"interrupted by {signal.Signals(number).name}")
 
     def step(self) -> None:
-        while self.waiting and len(self.running) < self.jobs and not self.interrupted:
+        while self.waiting and self.room(self.waiting[0]) and not self.interrupted:
             self.start(self.waiting.pop(0))
         for key, _ in self.selector.select(timeout=1.0):
             self.read(key.data)
@@ -130,6 +132,10 @@ class Runner:
                 running.heard = now
                 doing = f"in {running.test}" if running.test else "between tests" if running.counts else "setting up"
                 self.say(running, f"... {doing} for {now - (running.test_began or running.started):.0f} s")
+
+    def room(self, part: Part) -> bool:
+        """Tell whether a part can begin beside those that run."""
+        return not self.running or (len(self.running) < self.jobs and not part.alone and not self.running[0].part.alone)
 
     def start(self, part: Part) -> None:
         log = open(self.results / f"{part.name}.log", "w", encoding="utf-8")  # noqa: SIM115  # Closed by `end`.

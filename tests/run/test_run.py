@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.run.__main__ import STOPPABLE
+from tests.run import __main__ as program
+from tests.run import runner
+from tests.run.__main__ import LAB, STOPPABLE, TABLE
 from tests.style.sources import TREE
 
 # The runner is the machine's business, not a root's: once is enough.
@@ -26,10 +28,10 @@ DRIVER = """
 import sys
 from pathlib import Path
 from tests.run import runner
-results, limit, *parts = sys.argv[1:]
+results, limit, alone, *parts = sys.argv[1:]
 runner.GRACE, runner.QUIET = 6.0, 0.5
 pairs = [part.split("=", 1) for part in parts]
-parts = [runner.Part(name, f"shows {name}", ["sh", "-c", command], float(limit)) for name, command in pairs]
+parts = [runner.Part(name, f"shows {name}", ["sh", "-c", command], float(limit), name == alone) for name, command in pairs]
 sys.exit(runner.run(parts, Path(results), jobs=2))
 """
 LOOP = "while True:\n        time.sleep(0.1)"
@@ -49,12 +51,12 @@ def part(suite: Path, name: str, *tests: str) -> str:
     return f"{name}=exec " + " ".join(f"'{word}'" for word in words)
 
 
-def command(suite: Path, *parts: str, limit: float = 60) -> list[str]:
-    return [sys.executable, "-c", DRIVER, str(suite / "results"), str(limit), *parts]
+def command(suite: Path, *parts: str, limit: float = 60, alone: str = "") -> list[str]:
+    return [sys.executable, "-c", DRIVER, str(suite / "results"), str(limit), alone, *parts]
 
 
-def run(suite: Path, *parts: str, limit: float = 60) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(suite, *parts, limit=limit), cwd=TREE, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+def run(suite: Path, *parts: str, limit: float = 60, alone: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(suite, *parts, limit=limit, alone=alone), cwd=TREE, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, text=True, timeout=180)  # fmt: skip
 
 
@@ -116,6 +118,45 @@ def test_a_hang_is_ended_and_named_and_its_test_cleans_up_where_it_listens(suite
     assert "KeyboardInterrupt" in done.stdout  # Where it was is shown.
     assert flag.exists()
     assert "===== 1 passed, 2 error in " in done.stdout.splitlines()[-1]
+
+
+@pytest.mark.parametrize("order", [("one", "two", "heavy", "three"), ("heavy", "one", "two", "three")])
+def test_a_part_that_wants_to_be_alone_is(suite: Path, order: tuple[str, ...]) -> None:
+    journal = suite / "journal"
+    note = f"def note(word):\n    with open({str(journal)!r}, 'a') as file:\n        file.write(word + '\\n')"
+    test = "def test_it():\n    note('begin {0}')\n    time.sleep(1)\n    note('end {0}')"
+    done = run(suite, *(part(suite, name, note, test.format(name)) for name in order), alone="heavy")
+    assert done.returncode == 0, done.stdout
+    inside: set[str] = set()
+    for what, _, name in (line.partition(" ") for line in journal.read_text().splitlines()):
+        inside.symmetric_difference_update({name})
+        assert what == "end" or "heavy" not in inside or inside == {"heavy"}
+    assert not inside
+
+
+@pytest.mark.parametrize("words, names", [
+    ([], [*TABLE, LAB]), (["--", "-k", "startup"], list(TABLE)), ([LAB], [LAB]), (["style", LAB, "--", "-x"], ["style", LAB]),
+])  # fmt: skip
+def test_what_narrows_the_suite_does_not_boot_the_lab(words: list[str], names: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[str] = []
+
+    def record(parts: list[runner.Part], *_: object) -> int:
+        begun.extend(part.name for part in parts)
+        return 0
+
+    monkeypatch.setattr(sys, "argv", ["run", *words])
+    monkeypatch.setattr(runner, "run", record)
+    monkeypatch.setattr(program, "remove_leftovers", lambda: True)
+    monkeypatch.chdir(TREE)
+    assert program.main() == 0
+    assert begun == names
+
+
+def test_the_lab_is_bounded_and_alone() -> None:
+    made = program.part(LAB, 3600.0, [])
+    assert made.alone
+    assert made.limit == 1500.0
+    assert program.part(LAB, 60.0, []).limit == 60.0
 
 
 def processes(word: str) -> Iterator[int]:

@@ -1,0 +1,96 @@
+"""The smoke lab's way to tell of its steps, without a lab."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from lab import setup
+from lab.cluster import configure
+from lab.machine import boot, room, saved
+from lab.machine.room import NotSo
+from tests.lab import smoke
+from tests.run.runner import CLOSING, MARK
+
+
+class Lab:
+    """What the smoke lab asks for, which goes wrong at one step."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, wrong: str, from_saved: bool) -> None:
+        self.wrong, self.done = wrong, list[str]()
+        self.disks = Path("/disks") if from_saved else None
+        monkeypatch.setattr(boot, "held", self.held)
+        monkeypatch.setattr(saved, "find", lambda key: self.disks)
+        monkeypatch.setattr(saved, "save", self.does("save"))
+        monkeypatch.setattr(configure, "configure", self.does("configure"))
+        monkeypatch.setattr(smoke, "perform", lambda lab, ident, results: self.does(ident)())
+        monkeypatch.setattr(smoke, "standing", lambda lab: "it stands")
+        monkeypatch.setattr(room, "process", lambda: None)
+        monkeypatch.setattr(setup, "lacking", list)
+
+    def does(self, what: str) -> Callable[..., str]:
+        def do(*_: object) -> str:
+            self.done.append(what)
+            if what == self.wrong:
+                raise NotSo(f"{what} does not work")
+            return what
+
+        return do
+
+    @contextmanager
+    def held(self, disks: Path | None) -> Iterator[tuple[str, None]]:
+        self.does(f"up from {disks}" if disks else "up")()
+        try:
+            yield "lab", None
+        finally:
+            self.does("down")()
+
+
+def told(output: str) -> list[tuple[str, str]]:
+    """Return the steps that have ended, and how; to splitlines(), the mark is the end of a line too."""
+    events = [json.loads(line[1:]) for line in output.split("\n") if line.startswith(MARK)]
+    return [(event["ends"], event["outcome"]) for event in events if "ends" in event]
+
+
+@pytest.mark.parametrize("from_saved, first", [(True, ["up from /disks", "configure"]), (False, ["up", "configure", "save", "configure"])])
+def test_all_good(from_saved: bool, first: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    lab, steps = Lab(monkeypatch, "", from_saved), smoke.Steps()
+    smoke.smoke(steps, Path("/results"))
+    assert steps.close() == 0
+    assert lab.done == [*first, "S4", "S6", "down"]
+    output = capsys.readouterr().out
+    assert told(output) == [(f"lab::{name}", "passed") for name in ("up", "configured", "S4", "S6", "down")]
+    assert CLOSING.fullmatch(output.splitlines()[-1])
+
+
+@pytest.mark.parametrize("wrong, done, stands", [
+    ("up", ["up", "down"], False), ("configure", ["up", "configured", "down"], True), ("save", ["up", "configured", "down"], True),
+    ("S4", ["up", "configured", "S4", "S6", "down"], True), ("down", ["up", "configured", "S4", "S6", "down"], False),
+])  # fmt: skip
+def test_what_goes_wrong_is_told_and_the_lab_goes_down(
+    wrong: str, done: list[str], stands: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lab, steps = Lab(monkeypatch, wrong, from_saved=False), smoke.Steps()
+    smoke.smoke(steps, Path("/results"))
+    assert steps.close() == 1
+    assert wrong == "up" or lab.done[-1] == "down"
+    output = capsys.readouterr().out
+    failed = "configured" if wrong in ("configure", "save") else wrong
+    assert told(output) == [(f"lab::{name}", "failed" if name == failed else "passed") for name in done]
+    assert f"{wrong} does not work" in output
+    assert ("it stands" in output) == stands
+
+
+def test_an_interrupt_takes_the_lab_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    lab = Lab(monkeypatch, "", from_saved=True)
+    monkeypatch.setattr(smoke, "perform", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        smoke.smoke(smoke.Steps(), Path("/results"))
+    assert lab.done[-1] == "down"
