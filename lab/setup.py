@@ -1,9 +1,11 @@
 """See that this machine can run the lab, and install what is missing.
 
-    python3 -m lab.setup
+    python3 -m lab.setup [nodes]
 
 The lab needs a few programs of the machine itself; everything else is installed in the distribution roots (lab/roots.py) and
 nowhere else.  No service is installed or started.  Where nothing is missing, nothing is done.
+
+What only the two virtual machines need does not keep the rest from running: it is told, and an error only with the word `nodes`.
 """
 
 from __future__ import annotations
@@ -15,9 +17,11 @@ import subprocess
 import sys
 
 from lab import roots
+from lab.machine import image
 
 # program: the Debian package that has it
-PROGRAMS = {"debootstrap": "debootstrap", "mount": "mount", "setpriv": "util-linux", "unshare": "util-linux", "make": "make"}
+PROGRAMS = {"debootstrap": "debootstrap", "make": "make", "mkfs.ext4": "e2fsprogs", "mount": "mount", "nsenter": "util-linux",
+            "setpriv": "util-linux", "unshare": "util-linux"}  # fmt: skip
 
 # file system: what it is for
 FILE_SYSTEMS = {
@@ -27,6 +31,10 @@ FILE_SYSTEMS = {
     "xfs": "is one of the file systems on them",
 }
 SPACE_GB = 4  # Three roots with their Python packages take 2.8 GB.
+NODES_SPACE_GB = 12  # An image, three sets of saved disks of two nodes, and the disks of those that run.
+NODES_MEMORY_GB = 4
+# SIOCBRADDBR: the kernel loads its bridges for it, if they are a module.  The bridge goes with its namespace.
+BRIDGE = "import fcntl, socket; fcntl.ioctl(socket.socket(), 0x89A0, b'lab'.ljust(16, bytes(1)))"
 
 
 def say(text: str) -> None:
@@ -84,11 +92,41 @@ def check_space() -> None:
     say(f"roots are kept in {roots.CACHE}" + (f"; to be made when needed: {', '.join(missing)}" if missing else ""))
 
 
+def lacking() -> list[str]:
+    """Return what the two virtual machines need and this machine has not got, a sentence each."""
+    found = []
+    if shutil.which("modprobe"):
+        subprocess.call(["modprobe", "-q", "tun"], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with open("/proc/misc") as file:
+        if "tun" not in file.read().split():
+            found.append("This kernel has no tun devices, which the nodes' network cards are (CONFIG_TUN, module tun).")
+    if subprocess.call(["unshare", "--net", sys.executable, "-c", BRIDGE], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
+        found.append("This kernel has no bridges, which the nodes' networks are (CONFIG_BRIDGE, module bridge).")
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
+    if memory < NODES_MEMORY_GB:
+        found.append(f"This machine has {memory:.1f} GB of memory; two nodes and what they run on take {NODES_MEMORY_GB}.")
+    free = shutil.disk_usage(roots.CACHE).free / 1e9
+    if free < NODES_SPACE_GB and not image.image().directory.exists():
+        found.append(f"{roots.CACHE} has {free:.1f} GB free and the nodes' disks take up to {NODES_SPACE_GB}.")
+    return found
+
+
+def check_nodes(needed: bool) -> None:
+    found = lacking()
+    if found and needed:
+        sys.exit("\n".join(found))
+    for sentence in found:
+        say(f"no virtual machines here: {sentence}")
+    if not found:
+        say("the two virtual machines can run")
+
+
 def main() -> int:
     need_root()
     install_missing()
     check_kernel()
     check_space()
+    check_nodes(needed="nodes" in sys.argv[1:])
     return 0
 
 
