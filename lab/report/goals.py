@@ -12,19 +12,25 @@ from lab.report.summary import Summary
 HALF = 0.5
 
 
-def _of(kept: Sequence[Run], scenario: str, agents: Agents = Agents.LAB) -> Summary | None:
-    return summary.of(kept, scenario, agents, Profile.RECOMMENDED)
+def _of(kept: Sequence[Run], scenario: str, agents: Agents = Agents.LAB, profile: Profile = Profile.RECOMMENDED) -> Summary | None:
+    return summary.of(kept, scenario, agents, profile)
 
 
 def half(kept: Sequence[Run], scenario: str) -> str | None:
-    """At most half of stock's disruption, by the medians."""
-    stock, ours = _of(kept, scenario, Agents.STOCK), _of(kept, scenario)
+    """At most half of stock's disruption under the lab document's profile, by the medians.
+
+    What stock reaches under the recommended profile is told too, where it was run: that part of the difference is a matter of intervals.
+    """
+    stock, ours = _of(kept, scenario, Agents.STOCK, Profile.DOCUMENT), _of(kept, scenario)
     if not stock or not ours:
         return None
     median, other = ours.disruption.median, stock.disruption.median
     met = not math.isinf(median) and median <= HALF * other
     share = "no end" if math.isinf(median) else f"{median:.1f} s, stock never" if math.isinf(other) else f"{median:.1f} s of {other:.1f} s"
-    return f"{verdict(met=met)}, {share}"
+    tuned = _of(kept, scenario, Agents.STOCK)
+    alike = tuned.disruption.median if tuned else None
+    also = "" if alike is None else ", stock with our profile " + ("never" if math.isinf(alike) else f"{alike:.1f} s")
+    return f"{verdict(met=met)}, {share}{also}"
 
 
 def nothing(kept: Sequence[Run], scenario: str) -> str | None:
@@ -52,8 +58,8 @@ def verdict(*, met: bool) -> str:
 
 GOALS = (
     ("S2a", "no disruption: the active node is never the one that is shot", nothing),
-    ("S4", "at most half of stock's disruption", half),
-    ("S5", "at most half of stock's disruption", half),
+    ("S4", "at most half of stock's disruption under the lab document's profile", half),
+    ("S5", "at most half of stock's disruption under the lab document's profile", half),
     ("S6", "the fence device is called within monitor interval + io_timeout + 5 s", called),
 )
 

@@ -143,10 +143,12 @@ def recommended(name: str, agents: Agents, by: float = 0.0, bound: Bound | None 
 
 @pytest.mark.parametrize("kept, told", [
     ([recommended("S4", Agents.LAB)], [NO_RUNS, NO_RUNS, NO_RUNS, NO_RUNS]),
-    ([recommended("S4", Agents.LAB, -23.0), recommended("S4", Agents.STOCK)], [NO_RUNS, "met, 21.1 s of 44.1 s", NO_RUNS, NO_RUNS]),
-    ([recommended("S4", Agents.LAB, -20.0), recommended("S4", Agents.STOCK)], [NO_RUNS, "NOT MET, 24.1 s of 44.1 s", NO_RUNS, NO_RUNS]),
-    # Stock under the other profile says nothing.
-    ([recommended("S4", Agents.LAB, -23.0), story("S4")], [NO_RUNS, NO_RUNS, NO_RUNS, NO_RUNS]),
+    ([recommended("S4", Agents.LAB, -23.0), story("S4")], [NO_RUNS, "met, 21.1 s of 44.1 s", NO_RUNS, NO_RUNS]),
+    ([recommended("S4", Agents.LAB, -20.0), story("S4")], [NO_RUNS, "NOT MET, 24.1 s of 44.1 s", NO_RUNS, NO_RUNS]),
+    # Stock under our profile is told, and is not what decides.
+    ([recommended("S4", Agents.LAB, -23.0), recommended("S4", Agents.STOCK)], [NO_RUNS, NO_RUNS, NO_RUNS, NO_RUNS]),
+    ([recommended("S4", Agents.LAB, -23.0), recommended("S4", Agents.STOCK, -20.0), story("S4")],
+     [NO_RUNS, "met, 21.1 s of 44.1 s, stock with our profile 24.1 s", NO_RUNS, NO_RUNS]),
     ([recommended("S2a", Agents.LAB)], ["NOT MET, 41.0 s", NO_RUNS, NO_RUNS, NO_RUNS]),
     ([dataclasses.replace(recommended("S2b", Agents.LAB), scenario="S2a")], ["met, 0.0 s", NO_RUNS, NO_RUNS, NO_RUNS]),
     ([recommended("S6 best", Agents.LAB)], [NO_RUNS, NO_RUNS, NO_RUNS, NO_RUNS]),
@@ -160,11 +162,10 @@ def test_goals(kept: list[Run], told: list[str]) -> None:
 
 
 def test_a_bound_that_needs_stock_is_met_where_stock_never_ends() -> None:
-    sides = (("S4", Agents.LAB), ("S6 stock", Agents.STOCK))
-    kept = [dataclasses.replace(recommended(name, agents), scenario="S5") for name, agents in sides]
-    assert goals.half(kept, "S5") == "met, 44.1 s, stock never"
-    turned = [dataclasses.replace(run, agents=other) for run, other in zip(kept, (Agents.STOCK, Agents.LAB))]
-    assert goals.half(turned, "S5") == "NOT MET, no end"
+    ours, stock = recommended("S4", Agents.LAB), story("S6 stock")
+    assert goals.half([dataclasses.replace(run, scenario="S5") for run in (ours, stock)], "S5") == "met, 44.1 s, stock never"
+    ours, stock = recommended("S6 stock", Agents.LAB), story("S4")
+    assert goals.half([dataclasses.replace(run, scenario="S5") for run in (ours, stock)], "S5") == "NOT MET, no end"
 
 
 def test_no_goals_under_the_other_profile() -> None:
