@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 from lab import roots
 from lab.cluster import agents, database, stack, state, storage
 from lab.cluster.settings import CLUSTER, VOLUMES, Layout, Setting
-from lab.machine import plan, ssh
+from lab.machine import plan, saved, ssh
 from lab.machine.room import NotSo, Room
 from lab.report.runs import Agents, Condition, Profile
 
@@ -177,8 +177,7 @@ def configure(lab: Room, setting: Setting) -> None:
 
 def key(setting: Setting) -> str:
     """Return what names saved disks of a cluster of this setting: it changes with whatever makes such a cluster."""
-    sources = sorted(Path(__file__).parent.glob("*.py"))
-    return roots.digest(str(setting), *(path.read_text() for path in sources))
+    return saved.key(str(setting), Path(__file__).parent)
 
 
 def configured(lab: Room) -> Setting | None:
