@@ -1,7 +1,7 @@
 """Volume groups on disks that fail on request: files, loop devices, and between those and LVM a device-mapper device.
 
-Needs a kernel with device-mapper, which a node of the lab has.  A table of another kind makes the disk fail (`error`), fail now and then
-(`flakey`) or be slow (`delay`); suspended, it hangs.  A Map is a real multipath map of the lab's SAN.
+A table of another kind makes the disk fail (`error`), fail now and then (`flakey`) or be slow (`delay`); suspended, it hangs.  A Map is
+a real multipath map of the lab's SAN.  Where the kernel has no device-mapper, tests.lvm.fakes takes the disks' place.
 """
 
 from __future__ import annotations
@@ -13,18 +13,26 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 DIRECTORY = Path("/var/tmp/ocf-lab-lvm")
 MEGABYTES = 96
 OWN = os.uname().nodename
 OTHER = "another-node"
 NUMBERS = itertools.count()
+MAPPER = os.path.exists("/dev/mapper/control")
 
 
 def run(*words: str, check: bool = True, within: float = 60.0) -> str:
     done = subprocess.run(words, capture_output=True, text=True, timeout=within)
     assert done.returncode == 0 or not check, f"{' '.join(words)}: {done.stdout}{done.stderr}"
     return done.stdout.strip()
+
+
+def fakes() -> Any:
+    from tests.lvm import fakes as module
+
+    return module
 
 
 class Disk:
@@ -115,19 +123,20 @@ class Group:
 
     def __init__(self, name: str, disks: int = 1, lvs: Sequence[str] = ("a", "b"), map: Map | None = None) -> None:
         self.name, self.map = name, map
-        self.disks = [] if map else [Disk() for _ in range(disks)]
+        self.disks: list[Any] = [] if map else [(Disk if MAPPER else fakes().FakeDisk)() for _ in range(disks)]
         self.mounts: list[Path] = []
-        run("vgcreate", "--systemid", OWN, name, *(disk.path for disk in self.everything))
+        # Or udev would activate it whenever a disk comes back.
+        run("vgcreate", "--setautoactivation", "n", "--systemid", OWN, name, *(disk.path for disk in self.everything))
         for lv in lvs:
             self.make(lv)
         self.deactivate()
 
     @property
-    def everything(self) -> list[Disk] | list[Map]:
+    def everything(self) -> list[Any]:
         return [self.map] if self.map else self.disks
 
     @property
-    def disk(self) -> Disk:
+    def disk(self) -> Any:
         return self.disks[0]
 
     def make(self, lv: str, *words: str) -> None:

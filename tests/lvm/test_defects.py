@@ -1,0 +1,378 @@
+"""What is wrong with the stock agent, one by one: each test shows it there first, and then that ours does better.
+
+The numbers are those of the closing note's table.  L12 (branches that are never reached) and L16 (lock types) show nothing on a node
+without lvmlockd; tests/agents/test_lvm_metadata.py has L16.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lvm.conftest import IO_TIMEOUT, PATIENCE, MakeResource
+from tests.lvm.stack import OTHER, OWN, await_true, run
+
+
+@pytest.fixture
+def replaced() -> Iterator[object]:
+    """Put a shell script in the place of a program, for everybody, until the test is over."""
+    mounted: list[str] = []
+
+    def replace(program: str, script: str) -> None:
+        stand_in = Path(f"/run/stand-in-{len(mounted)}")
+        stand_in.write_text(f"#!/bin/sh\n{script}\n")
+        stand_in.chmod(0o755)
+        # Not on the link, which would be followed to the program of many names.
+        run("mount", "--bind", str(stand_in), os.path.realpath(program))
+        mounted.append(os.path.realpath(program))
+
+    yield replace
+    for program in reversed(mounted):
+        run("umount", program)
+
+
+def seqno(group: str) -> str:
+    return run("vgs", "--foreign", "--noheadings", "-o", "vg_seqno", group)
+
+
+def test_l1_a_read_from_the_page_cache_proves_nothing(resource: MakeResource) -> None:
+    """The volume is mounted, its disk fails every read: the stock agent reads its byte from memory."""
+    one = resource().started()
+    one.group.mount("a")
+    assert one.stock.monitor(level=10).code == 0
+    one.group.disk.fail()
+    assert one.stock.monitor(level=10).code == 0
+    result = one.node.monitor(level=10)
+    assert (result.code, "I/O error: read" in result.reason) == (1, True), result
+
+
+def test_l1_a_hang_is_seen_within_io_timeout(resource: MakeResource) -> None:
+    one = resource(lvs=("a",)).started()
+    one.group.mount("a")
+    assert one.stock.monitor(level=10).code == 0
+    one.group.disk.hang()
+    assert one.stock.monitor(level=10).code == 0
+    result = one.node.monitor(level=10)
+    assert (result.code, "storage hang: read unanswered" in result.reason) == (1, True), result
+    assert result.seconds < IO_TIMEOUT + PATIENCE
+    again = one.node.monitor(level=10)
+    assert (again.code, again.seconds < PATIENCE) == (1, True), again
+    stopped = one.node.stop()
+    assert (stopped.code, "storage hang" in stopped.reason, stopped.seconds < PATIENCE) == (1, True, True), stopped
+
+
+def test_l2_it_reads_the_volume_that_it_manages(resource: MakeResource) -> None:
+    one = resource(disks=2, lvs=())
+    for lv, disk in zip(("a", "b"), one.group.disks):
+        run("lvcreate", "-y", "-Wn", "-n", lv, "-L", "8M", one.group.name, disk.path)
+    one.group.deactivate()
+    one.node.parameters["lvname"] = "b"
+    assert one.node.start().code == 0
+    one.group.activate("a")
+    one.group.disks[1].fail()
+    stock = one.stock
+    stock.parameters["lvname"] = "b"
+    assert stock.monitor(level=10).code == 0
+    assert one.node.monitor(level=10).code == 1
+
+
+def test_l3_a_dmsetup_that_fails_is_no_proof(resource: MakeResource, replaced: object) -> None:
+    assert callable(replaced)
+    one = resource().started()
+    replaced("/usr/sbin/dmsetup", "exit 1")
+    assert one.stock.probe().code == 7
+    assert one.stock.stop().code == 0
+    assert one.node.probe().code == 0
+    assert one.node.monitor(level=10).code == 0
+    assert one.node.stop().code == 0
+    assert one.node.probe().code == 7
+
+
+def test_l3_the_level_of_a_monitor_means_nothing_to_stop(resource: MakeResource) -> None:
+    one = resource().started()
+    one.group.disk.fail()
+    stopped = one.stock.stop(environment={"OCF_RESKEY_OCF_CHECK_LEVEL": "10"})
+    assert (stopped.code, one.group.active) == (0, {"a", "b"})
+    assert one.node.stop(environment={"OCF_RESKEY_OCF_CHECK_LEVEL": "10"}).code == 0
+    assert one.group.active == set()
+
+
+def test_l4_a_start_that_activates_nothing_has_failed(resource: MakeResource) -> None:
+    """A volume_list that leaves the group out (#1909)."""
+    one = resource()
+    configuration = Path("/etc/lvm/lvmlocal.conf")
+    before = configuration.read_text() if configuration.exists() else ""
+    configuration.write_text(f'{before}\nactivation {{\n  volume_list = ["other"]\n}}\n')
+    try:
+        started = one.node.start()
+        stock = one.stock.start()
+    finally:
+        configuration.write_text(before)
+    assert one.group.active == set()
+    assert (started.code, "volume_list" in started.reason) == (1, True), started
+    assert "volume_list" not in stock.reason
+
+
+def test_l5_what_another_node_owns_is_not_started(resource: MakeResource) -> None:
+    one = resource()
+    one.group.give_away()
+    one.group.activate()
+    assert one.stock.start().code == 0
+    result = one.node.start()
+    assert (result.code, f"owned by {OTHER}" in result.reason) == (1, True), result
+    assert one.node.stop().code == 0
+    assert one.group.active == set()
+
+
+def test_l6_missing_disks_of_a_foreign_group_are_counted(resource: MakeResource) -> None:
+    one = resource(disks=2, lvs=("a",))
+    one.group.give_away()
+    one.group.disks[1].pull()
+    stock = one.stock.start()
+    assert (stock.code != 0, "PV" in stock.reason) == (True, False), stock
+    result = one.node.start(timeout=30.0)
+    assert (result.code, "1 of 2 PVs of VG" in result.reason) == (1, True), result
+    one.group.disks[1].plug()
+
+
+def test_l7_why_the_group_was_not_taken_over(resource: MakeResource, replaced: object) -> None:
+    one = resource()
+    one.group.give_away()
+    assert callable(replaced)
+    lvm = Path("/run/lvm-real")
+    lvm.write_bytes(Path("/usr/sbin/lvm").read_bytes())
+    lvm.chmod(0o755)
+    replaced("/usr/sbin/lvm", f'case "$0 $*" in *vgchange*systemid*) echo "no quorum of disks" >&2; exit 5;; esac\n'
+                              f'case "$0" in */lvm) exec {lvm} "$@";; *) exec {lvm} "${{0##*/}}" "$@";; esac')  # fmt: skip
+    assert "no quorum of disks" not in one.stock.start().reason
+    result = one.node.start()
+    assert (result.code, "no quorum of disks" in result.reason) == (1, True), result
+    assert one.group.active == set()
+
+
+@pytest.fixture
+def volume_list() -> Iterator[None]:
+    configuration = Path("/etc/lvm/lvmlocal.conf")
+    before = configuration.read_text() if configuration.exists() else ""
+    configuration.write_text(f'{before}\nactivation {{\n  volume_list = ["none"]\n}}\n')
+    yield
+    configuration.write_text(before)
+
+
+def test_l8_a_tag_that_is_there_is_not_written_again(resource: MakeResource, volume_list: None) -> None:
+    one = resource(vg_access_mode="tagging")
+    run("vgchange", "-y", "--addtag", "pacemaker", one.group.name)
+    before = seqno(one.group.name)
+    assert one.node.start().code == 0
+    assert seqno(one.group.name) == before
+    one.group.deactivate()
+    assert one.stock.start().code == 0
+    assert int(seqno(one.group.name)) >= int(before)
+
+
+def test_l9_other_tags_are_left_alone(resource: MakeResource, volume_list: None) -> None:
+    one = resource(vg_access_mode="tagging")
+    for tag in ("backup", "gold"):
+        run("vgchange", "--addtag", tag, one.group.name)
+    assert one.node.start().code == 0
+    assert one.node.stop().code == 0
+    assert run("vgs", "--noheadings", "-o", "vg_tags", one.group.name) == "backup,gold"
+    assert one.stock.start().code == 0
+    one.stock.stop()
+    assert run("vgs", "--noheadings", "-o", "vg_tags", one.group.name) != "backup,gold"
+
+
+@pytest.mark.parametrize("what", ["mode", "volume", "exported"])
+def test_l10_what_one_node_sees_does_not_stop_the_resource_everywhere(resource: MakeResource, what: str) -> None:
+    mode, lv = {"mode": ("lvmlockd", None), "volume": ("system_id", "c"), "exported": ("system_id", None)}[what]
+    one = resource(vg_access_mode=mode, **({"lvname": lv} if lv else {}))  # type: ignore[arg-type]
+    if what == "exported":
+        run("vgexport", one.group.name)
+    assert one.stock.start().code == 6
+    result = one.node.start()
+    words = {"mode": "its metadata speak of system_id", "volume": "has no LV c", "exported": "vgimport"}[what]
+    assert (result.code, words in result.reason) == (1, True), result
+    if what == "exported":
+        run("vgimport", one.group.name)
+
+
+def test_l11_a_stop_with_a_bad_access_mode_stops(resource: MakeResource) -> None:
+    one = resource().started()
+    stock = one.stock
+    stock.parameters["vg_access_mode"] = "sistem_id"
+    assert stock.stop().code == 0
+    assert one.group.active == {"a", "b"}
+    assert one.executor(vg_access_mode="sistem_id").stop().code == 0
+    assert one.group.active == set()
+    one.group.activate()
+    result = one.executor(vg_access_mode="sistem_id").stop()
+    assert (result.code, "cannot tell what to stop" in result.reason) == (1, True), result
+
+
+def test_l13_a_dead_disk_of_somebody_else_does_not_hold_up_a_start(resource: MakeResource) -> None:
+    one, other = resource(), resource()
+    other.group.disk.hang()
+    stock = one.stock.start(timeout=20.0)
+    assert stock.timed_out, stock
+    result = one.node.start()
+    assert result.code == 0, result
+    assert one.group.active == {"a", "b"}
+    assert one.node.stop(timeout=60.0).code == 0, "the stop is not held up either"
+
+
+def test_l14_one_volume_of_two_is_not_the_group(resource: MakeResource) -> None:
+    one = resource()
+    one.group.activate("a")
+    assert one.stock.start().code == 0
+    assert one.group.active == {"a"}
+    assert one.node.start().code == 0
+    assert one.group.active == {"a", "b"}
+
+
+def test_l15_a_process_with_a_similar_name_is_not_the_daemon(resource: MakeResource) -> None:
+    """Ours does not look for processes: it asks LVM to start the lockspace, and LVM knows its daemon."""
+    source = Path(__file__).resolve().parents[2] / "agents" / "ocf_lab"
+    installed = source if source.exists() else Path("/usr/lib/python3/dist-packages/ocf_lab")
+    assert not [path for path in installed.glob("*.py") if "pgrep" in path.read_text() or "pidof" in path.read_text()]
+
+
+def test_l17_a_systemctl_that_hangs_does_not_hold_up_a_start(resource: MakeResource, replaced: object) -> None:
+    assert callable(replaced)
+    one = resource()
+    drop_in = Path("/run/systemd/system/resource-agents-deps.target.d/99-LVM-activate.conf")
+    drop_in.unlink(missing_ok=True)
+    replaced("/usr/bin/systemctl", "exec sleep 600")
+    assert one.stock.start(timeout=15.0).timed_out
+    one.group.deactivate()
+    result = one.node.start(timeout=80.0)
+    assert result.code == 0, result
+
+
+def test_a_stop_needs_no_living_disk(resource: MakeResource) -> None:
+    """S5 of the lab: the volume is closed, its disk fails, and the stock agent's stop fails and has the node fenced."""
+    one = resource().started()
+    one.group.disk.fail()
+    assert one.stock.stop().code == 1
+    result = one.node.stop()
+    assert result.code == 0, result
+    assert one.group.active == set()
+    assert one.group.owner != OTHER
+
+
+def test_a_stop_after_errors_fences_where_that_is_asked_for(resource: MakeResource) -> None:
+    one = resource(fence_on_io_error="yes").started()
+    one.group.disk.fail()
+    result = one.node.stop()
+    assert (result.code, "fence_on_io_error" in result.reason) == (1, True), result
+
+
+def test_an_open_volume_is_reported_with_its_user(resource: MakeResource) -> None:
+    one = resource().started()
+    place = one.group.mount("a")
+    result = one.node.stop()
+    assert (result.code, f"mounted on {place}" in result.reason) == (1, True), result
+    run("umount", str(place))
+    with open(f"/dev/{one.group.name}/b", "rb"):
+        result = one.node.stop()
+        assert (result.code, f"by process {os.getpid()}" in result.reason) == (1, True), result
+    assert one.node.stop().code == 0
+
+
+def test_queueing_without_a_path_is_a_hang_at_once(resource: MakeResource) -> None:
+    """The lab's multipath map queues and has lost all its paths."""
+    one = resource(map="mpathb", lvs=("a",), io_timeout="auto").started()
+    assert one.group.map
+    one.group.map.queue()
+    result = one.node.monitor(level=10, timeout=60.0)
+    assert (result.code, "no path is running" in result.reason, "multipath mpathb on" in result.reason) == (1, True, True), result
+    assert result.seconds < 2 + PATIENCE
+    stopped = one.node.stop()
+    assert (stopped.code, stopped.seconds < 3 + PATIENCE) == (1, True), stopped
+    one.group.map.heal()
+    await_true("the storage is back", lambda: one.node.monitor(level=10, timeout=60.0).code == 0, 60)
+
+
+def test_one_path_less_is_no_failure(resource: MakeResource) -> None:
+    one = resource(map="mpathb", lvs=("a",), io_timeout="auto").started()
+    assert one.group.map
+    one.group.map.state("offline", one.group.map.paths[0])
+    assert one.node.monitor(level=10, timeout=60.0).code in (0, 190)
+
+
+def test_slow_is_a_warning(resource: MakeResource) -> None:
+    one = resource(lvs=("a",), io_slow_max="60").started()
+    one.group.disk.slow(1500)
+    result = one.node.monitor(level=10)
+    assert (result.code, "storage slow: read took" in result.reason) == (190, True), result
+
+
+def test_a_writer_that_cannot_be_ended_makes_stop_fail(resource: MakeResource) -> None:
+    """A start is killed whose vgchange hangs in D state: when the disk is back its write would land."""
+    one = resource()
+    one.group.give_away()
+    one.group.disk.flakey(3600, 0)
+    call = one.node.begin("start", kill_after=25.0, timeout=60.0)
+    one.group.disk.hang()
+    call.finish()
+    stopped = one.node.stop()
+    one.group.disk.heal()
+    if stopped.code == 0:
+        assert one.group.active == set()
+        assert not [pid for pid in filter(str.isdigit, os.listdir("/proc")) if "vgchange" in comm(pid)]
+
+
+def comm(pid: str) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text()
+    except OSError:
+        return ""
+
+
+def test_the_owner_is_taken_over(resource: MakeResource) -> None:
+    one = resource()
+    one.group.give_away()
+    assert one.node.start().code == 0
+    assert (one.group.owner, one.group.active) == (OWN, {"a", "b"})
+
+
+def test_volumes_of_every_kind(resource: MakeResource) -> None:
+    one = resource(disks=2, lvs=("plain-one",), name="vg-with-hyphens")
+    group = one.group
+    group.make("mirror", "--type", "raid1", "-m1", "-L", "4M")
+    run("lvcreate", "-y", "-L", "16M", "--thinpool", "pool", group.name)
+    run("lvcreate", "-y", "-Wn", "-V", "8M", "--thinpool", f"{group.name}/pool", "-n", "thin")
+    run("lvcreate", "-y", "-s", "-L", "4M", "-n", "snap", f"{group.name}/plain-one")
+    group.deactivate()
+    assert one.node.start().code == 0
+    assert {"plain-one", "mirror", "thin", "snap"} <= group.active
+    for level in (0, 10, 20):
+        result = one.node.monitor(level=level)
+        assert result.code == 0, result
+    run("lvremove", "-y", f"{group.name}/snap")
+    result = one.node.monitor(level=10)
+    assert result.code == 0, result
+    stopped = one.node.stop()
+    assert (stopped.code, group.active) == (0, set()), stopped
+
+
+def test_two_resources_of_one_group(resource: MakeResource) -> None:
+    one = resource()
+    first, second = one.executor("first", lvname="a"), one.executor("second", lvname="b")
+    calls = [first.begin("start"), second.begin("start")]
+    assert [call.finish().code for call in calls] == [0, 0]
+    assert one.group.active == {"a", "b"}
+    assert first.stop().code == 0
+    assert one.group.active == {"b"}
+    assert (first.probe().code, second.monitor(level=20).code) == (7, 0)
+    assert second.stop().code == 0
+
+
+def test_a_hidden_part_is_no_volume(resource: MakeResource) -> None:
+    one = resource(lvs=("a-real",))
+    assert one.executor(lvname="snapshot0").start().code == 6
+    assert one.executor(lvname="a_rimage_0").start().code == 6
+    assert one.executor(lvname="a-real").start().code == 0
+    assert one.executor(lvname="a").probe().code == 7
