@@ -35,12 +35,12 @@ from lab import roots
 from lab.cluster import configure, state
 from lab.cluster.settings import Layout, Setting
 from lab.machine import __main__ as machine
-from lab.machine import boot, image, plan, room
+from lab.machine import image, plan, room
 from lab.machine.room import NotSo, Room
 from lab.report import __main__ as report
 from lab.report import store
 from lab.report.runs import Agents, Profile
-from lab.scenarios import agenda, healing, runner
+from lab.scenarios import agenda, healing, runner, start
 from lab.scenarios.agenda import Item
 from lab.scenarios.catalogue import PLAYS
 from lab.watch import standing
@@ -51,13 +51,17 @@ BOTH = "both"
 
 
 @contextmanager
-def at_hand() -> Iterator[Room]:
-    """Yield the lab that is up, or else one that ends with this process, however that ends.  Raises NotSo."""
+def at_hand(setting: Setting) -> Iterator[Room]:
+    """Yield the lab that is up, or else one that begins with this setting and ends with this process, however that ends.  Raises NotSo."""
     if room.process() is not None:
         yield room.find()
-    else:
-        with boot.held() as (lab, _):
-            yield lab
+        return
+    with start.held(setting) as lab:
+        try:
+            start.ready(lab, setting)
+        except NotSo as error:
+            raise NotSo(f"{error}\n{where(lab)}") from None
+        yield lab
 
 
 @contextmanager
@@ -135,7 +139,7 @@ def running(given: argparse.Namespace) -> int:
 
 def show(given: argparse.Namespace) -> int:
     items = agenda.wanted(SHOWN, tuple(Agents), given.profile, dict.fromkeys(SHOWN, 1))
-    with at_hand() as lab, alone():
+    with at_hand(items[0].setting) as lab, alone():
         code = perform(lab, items)
     return reporting(given) or code
 
@@ -144,7 +148,7 @@ def full(given: argparse.Namespace) -> int:
     items = agenda.wanted(tuple(PLAYS), tuple(Agents), tuple(Profile), agenda.repeats(), store.load(RESULTS).runs)
     code = 0
     if items:
-        with at_hand() as lab, alone():
+        with at_hand(items[0].setting) as lab, alone():
             code = perform(lab, items)
     else:
         roots.say(f"all runs of a whole report are there already, in {RESULTS}")

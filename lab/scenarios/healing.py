@@ -5,14 +5,13 @@ from __future__ import annotations
 import time
 
 from lab import roots
-from lab.cluster import configure, state
+from lab.cluster import configure
 from lab.cluster.settings import Setting
 from lab.machine import plan
 from lab.machine.room import NotSo, Room
 
 SOFT_SECONDS = 240.0
 HARD_SECONDS = 400.0
-AGAIN_SECONDS = 90.0
 
 
 def heal(lab: Room, setting: Setting) -> bool:
@@ -51,13 +50,6 @@ def await_whole(lab: Room, setting: Setting, within: float) -> None:
         if node["pid"] is None:
             lab.order("power", node=name, what="on")
     configure.await_members(lab, within)
-    while True:
-        # What failed while a node was away, or on a machine that had too much to do, is tried again only when that is forgotten.
-        configure.clean(lab)
-        try:
-            state.await_healthy(lab, setting, AGAIN_SECONDS)
-        except NotSo:
-            if time.monotonic() > until:
-                raise
-        else:
-            return
+    # What failed while a node was away is tried again only when that is forgotten.
+    configure.clean(lab)
+    configure.heal(lab, setting, max(0.0, until - time.monotonic()))

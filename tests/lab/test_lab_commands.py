@@ -14,7 +14,7 @@ from lab import __main__ as program
 from lab.cluster import configure
 from lab.cluster.settings import Layout, Setting
 from lab.machine import __main__ as machine
-from lab.machine import boot, image, room
+from lab.machine import boot, image, room, saved
 from lab.machine.room import NotSo, Room
 from lab.report import store
 from lab.report.runs import Agents, Profile
@@ -102,7 +102,10 @@ class Runner:
         self.asked: list[str] = []
         self.breaks: dict[int, BaseException] = {}
         self.healed = 0
-        self.began = self.ended = 0
+        self.began: list[Path | None] = []
+        self.ended = 0
+        self.steps: list[str] = []
+        self.disks: Path | None = Path("disks")
 
     def run(self, _lab: object, ident: str, setting: Setting, results: Path) -> Path:
         self.asked.append(f"{ident} {setting.agents.value} {setting.profile.value}")
@@ -120,8 +123,8 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> Runner:
     made = Runner()
 
     @contextmanager
-    def held() -> Iterator[tuple[Room, None]]:
-        made.began += 1
+    def held(disks: Path | None) -> Iterator[tuple[Room, None]]:
+        made.began.append(disks)
         try:
             yield Room(1, 1), None
         finally:
@@ -130,6 +133,10 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> Runner:
     monkeypatch.setattr(room, "process", lambda: 1)
     monkeypatch.setattr(room, "find", lambda: Room(1, 1))
     monkeypatch.setattr(boot, "held", held)
+    monkeypatch.setattr(configure, "key", str)
+    monkeypatch.setattr(configure, "configure", lambda _lab, setting: made.steps.append(f"configure {setting}"))
+    monkeypatch.setattr(saved, "find", lambda _: made.disks)
+    monkeypatch.setattr(saved, "save", lambda _lab, name: made.steps.append(f"save {name}"))
     monkeypatch.setattr(runner, "run", made.run)
     monkeypatch.setattr(healing, "heal", made.heal)
     monkeypatch.setattr(program, "standing", lambda _: "rhel1 is unclean")
@@ -220,7 +227,8 @@ def test_show_makes_a_lab_of_its_own_and_ends_it(runs: Runner, monkeypatch: pyte
     monkeypatch.setattr(room, "process", lambda: None)
     stories(monkeypatch)
     result(0, "show", "--output", str(tmp_path / "report"))
-    assert (runs.began, runs.ended) == (1, 1)
+    assert (runs.began, runs.ended) == ([Path("disks")], 1)
+    assert runs.steps == [f"configure {Setting(STOCK, DOCUMENT)}"]
     assert (tmp_path / "report" / "report.md").read_text() == capsys.readouterr().out
 
 
@@ -229,14 +237,35 @@ def test_a_lab_of_its_own_ends_however_show_does(runs: Runner, monkeypatch: pyte
     monkeypatch.setattr(room, "process", lambda: None)
     runs.breaks[1] = error
     result(code, "show")
-    assert (runs.began, runs.ended) == (1, 1)
+    assert (len(runs.began), runs.ended) == (1, 1)
+
+
+def test_a_lab_from_blank_disks_saves_them_for_the_next_one(runs: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "process", lambda: None)
+    runs.disks = None
+    stories(monkeypatch)
+    result(0, "show")
+    words = str(Setting(STOCK, DOCUMENT))
+    assert runs.steps == [f"configure {words}", f"save {words}", f"configure {words}"]
+
+
+def test_a_cluster_that_does_not_come_about_is_shown(runs: Runner, monkeypatch: pytest.MonkeyPatch,
+                                                     capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
+    def never(*_: object) -> None:
+        raise NotSo("pcs failed")
+
+    monkeypatch.setattr(room, "process", lambda: None)
+    monkeypatch.setattr(configure, "configure", never)
+    result(1, "show")
+    assert capsys.readouterr().err.endswith("pcs failed\nrhel1 is unclean\n")
+    assert (len(runs.began), runs.ended) == (1, 1)
 
 
 def test_a_lab_that_was_up_stays_up(runs: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = performed(monkeypatch)
     store.add(program.RESULTS, story("S4"))
     result(0, "show")
-    assert runs.began == 0
+    assert runs.began == []
     assert asked == [f"{ident} with {agents} agents, profile document, layout one" for agents in ("stock", "lab") for ident in ("S4", "S6")]
 
 
@@ -254,7 +283,7 @@ def test_full_needs_no_lab_when_nothing_is_missing(runs: Runner, monkeypatch: py
     monkeypatch.setattr(agenda, "wanted", lambda *_: [])
     store.add(program.RESULTS, story("S4"))
     result(0, "full")
-    assert runs.began == 0
+    assert runs.began == []
 
 
 def test_no_runs_no_report(capsys: pytest.CaptureFixture[str]) -> None:
@@ -265,11 +294,9 @@ def test_no_runs_no_report(capsys: pytest.CaptureFixture[str]) -> None:
 # The other verbs.
 
 
-def test_configure(runs: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings: list[Setting] = []
-    monkeypatch.setattr(configure, "configure", lambda _lab, setting: settings.append(setting))
+def test_configure(runs: Runner) -> None:
     result(0, "configure", "--agents", "lab", "--profile", "recommended", "--layout", "three")
-    assert settings == [Setting(LAB, RECOMMENDED, Layout.THREE)]
+    assert runs.steps == [f"configure {Setting(LAB, RECOMMENDED, Layout.THREE)}"]
 
 
 @pytest.mark.parametrize("words, where, name", [

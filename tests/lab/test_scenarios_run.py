@@ -136,7 +136,7 @@ def cluster(lab: FakeLab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Cl
     monkeypatch.setattr(configure, "move", move)
     monkeypatch.setattr(state, "read", made.seam("state", healthy))
     monkeypatch.setattr(state, "troubles", lambda *_: made.troubles)
-    monkeypatch.setattr(state, "await_healthy", made.seam("healthy", healthy))
+    monkeypatch.setattr(configure, "heal", made.seam("healthy"))
     monkeypatch.setattr(multipath, "retry", lambda _lab, policy: made.note(f"retry {policy}"))
     monkeypatch.setattr(facts, "machine", made.seam("machine", lambda: Machine("tcg", 2, 8000)))
     monkeypatch.setattr(runner, "Watch", lambda _lab, directory, active: FakeWatch(made, directory))
@@ -253,9 +253,7 @@ def test_a_run_is_kept_even_if_the_cluster_does_not_heal_at_all(lab: FakeLab, cl
     def never(*_: object) -> None:
         raise NotSo("the cluster is not healthy after 400 s: pg-db does not run")
 
-    monkeypatch.setattr(state, "await_healthy", never)
-    monkeypatch.setattr(healing, "SOFT_SECONDS", 0.0)
-    monkeypatch.setattr(healing, "HARD_SECONDS", 0.0)
+    monkeypatch.setattr(configure, "heal", never)
     with pytest.raises(runner.Failed, match="waiting until the cluster is whole again: the cluster is not healthy"):
         run(lab, tmp_path)
     (kept,) = store.load(tmp_path).runs
@@ -268,12 +266,6 @@ def test_healing_switches_on_what_is_off(lab: FakeLab, cluster: Cluster) -> None
     lab.off = {"rhel2"}
     assert not healing.heal(lab, SETTING)  # type: ignore[arg-type]
     assert lab.orders == ["power node=rhel2 what=on"]
-
-
-def test_failures_are_forgotten_until_none_comes_again(lab: FakeLab, cluster: Cluster) -> None:
-    cluster.breaks["healthy"] = NotSo("fence-rhel1_start_0 on rhel2: error")
-    assert not healing.heal(lab, SETTING)  # type: ignore[arg-type]
-    assert cluster.asked == ["members", "clean", "healthy", "clean", "healthy"]
 
 
 def test_healing_by_force_mends_all_hardware(lab: FakeLab, cluster: Cluster) -> None:
