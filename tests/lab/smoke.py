@@ -115,7 +115,7 @@ def smoke(steps: Steps, results: Path) -> None:
                 for ident in SCENARIOS:
                     steps.step(ident, partial(perform, lab, ident, results))
             steps.doing = str
-        steps.step("down", partial(end, leaving))
+            steps.step("down", partial(end, leaving))
 
 
 def main() -> int:

@@ -191,7 +191,7 @@ def test_a_reset_node_boots_again(lab: room.Room) -> None:
     node = plan.NODES["rhel2"]
     before = boots(lab, node)
     program("power", "reset", "rhel2")
-    boot.await_nodes(lab)
+    ssh.await_success(lab, node, "true", boot.SSH_SECONDS, "ssh answers")
     assert boots(lab, node) != before
     assert lab.order("history")["power"][-1][1:] == ["rhel2", "reset"]
 
@@ -207,14 +207,14 @@ def test_a_node_that_switches_itself_off_is_off(lab: room.Room) -> None:
 def test_a_lab_begins_where_another_one_was_saved(lab: room.Room) -> None:
     marks = {name: f"written by {name}" for name in plan.NODES}
     for number, (name, node) in enumerate(plan.NODES.items()):
-        on(lab, node, f"echo {marks[name]} | tee /root/mark | dd of=/dev/mapper/mpathc bs=4k seek={number} conv=sync oflag=direct")
+        on(lab, node, f"echo {marks[name]} | tee /etc/mark | dd of=/dev/mapper/mpathc bs=4k seek={number} conv=sync oflag=direct")
     try:
         saved.save(lab, "tests")
         program("down")
         program("up", "--saved", "tests", limit=BOOT_SECONDS)
         again = room.find()
         for number, (name, node) in enumerate(plan.NODES.items()):
-            assert on(again, node, "cat /root/mark").strip() == marks[name]
+            assert on(again, node, "cat /etc/mark").strip() == marks[name]
             read = f"dd if=/dev/mapper/mpathc bs=4k skip={number} count=1 iflag=direct | tr -d '\\0'"
             assert on(again, node, read).strip() == marks[name]
     finally:

@@ -125,7 +125,7 @@ def test_a_part_that_wants_to_be_alone_is(suite: Path, order: tuple[str, ...]) -
     journal = suite / "journal"
     note = f"def note(word):\n    with open({str(journal)!r}, 'a') as file:\n        file.write(word + '\\n')"
     test = "def test_it():\n    note('begin {0}')\n    time.sleep(1)\n    note('end {0}')"
-    done = run(suite, *(part(suite, name, note, test.format(name)) for name in order), alone="heavy")
+    done = run(suite, *(part(suite, name, note, test.format(name)) for name in order), limit=150, alone="heavy")
     assert done.returncode == 0, done.stdout
     inside: set[str] = set()
     for what, _, name in (line.partition(" ") for line in journal.read_text().splitlines()):
