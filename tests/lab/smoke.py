@@ -22,13 +22,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from lab import roots, setup
-from lab.cluster import configure
 from lab.cluster.settings import Setting
-from lab.machine import boot, room, saved
+from lab.machine import room
 from lab.machine.room import NotSo, Room
 from lab.report import runs, verdict
 from lab.report.runs import Agents, Profile
-from lab.scenarios import runner
+from lab.scenarios import runner, start
 from lab.watch import standing
 from tests.run.runner import MARK, counted
 
@@ -75,19 +74,14 @@ class Steps:
         print(MARK + json.dumps(event), flush=True)
 
 
-def begin(leaving: ExitStack, disks: Path | None) -> Room:
+def begin(leaving: ExitStack) -> Room:
     if found := setup.lacking():
         raise NotSo(" ".join(found))
-    lab, _ = leaving.enter_context(boot.held(disks))
-    return lab
+    return leaving.enter_context(start.held(SETTING))
 
 
-def ready(lab: Room, key: str) -> bool:
-    """Bring the cluster to its setting, with the agents of this tree, and let the next smoke lab begin there."""
-    configure.configure(lab, SETTING)
-    if not saved.find(key):
-        saved.save(lab, key)
-        configure.configure(lab, SETTING)
+def ready(lab: Room) -> bool:
+    start.ready(lab, SETTING)
     return True
 
 
@@ -106,12 +100,11 @@ def end(leaving: ExitStack) -> None:
 
 
 def smoke(steps: Steps, results: Path) -> None:
-    key = saved.key(str(SETTING), roots.TREE / "lab" / "cluster")
     with ExitStack() as leaving:
-        lab = steps.step("up", partial(begin, leaving, saved.find(key)))
+        lab = steps.step("up", partial(begin, leaving))
         if lab is not None:
             steps.doing = partial(standing, lab)
-            if steps.step("configured", partial(ready, lab, key)):
+            if steps.step("configured", partial(ready, lab)):
                 for ident in SCENARIOS:
                     steps.step(ident, partial(perform, lab, ident, results))
             steps.doing = str

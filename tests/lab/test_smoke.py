@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from lab import setup
-from lab.cluster import configure
-from lab.machine import boot, room, saved
+from lab.cluster.settings import Setting
+from lab.machine import room
 from lab.machine.room import NotSo
+from lab.scenarios import start
 from tests.lab import smoke
 from tests.run.runner import CLOSING, MARK
 
@@ -20,13 +21,10 @@ from tests.run.runner import CLOSING, MARK
 class Lab:
     """What the smoke lab asks for, which goes wrong at one step."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, wrong: str, from_saved: bool) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, wrong: str = "") -> None:
         self.wrong, self.done = wrong, list[str]()
-        self.disks = Path("/disks") if from_saved else None
-        monkeypatch.setattr(boot, "held", self.held)
-        monkeypatch.setattr(saved, "find", lambda key: self.disks)
-        monkeypatch.setattr(saved, "save", self.does("save"))
-        monkeypatch.setattr(configure, "configure", self.does("configure"))
+        monkeypatch.setattr(start, "held", self.held)
+        monkeypatch.setattr(start, "ready", self.does("configured"))
         monkeypatch.setattr(smoke, "perform", lambda lab, ident, results: self.does(ident)())
         monkeypatch.setattr(smoke, "standing", lambda lab: "it stands")
         monkeypatch.setattr(room, "process", lambda: None)
@@ -42,10 +40,10 @@ class Lab:
         return do
 
     @contextmanager
-    def held(self, disks: Path | None) -> Iterator[tuple[str, None]]:
-        self.does(f"up from {disks}" if disks else "up")()
+    def held(self, _setting: Setting) -> Iterator[str]:
+        self.does("up")()
         try:
-            yield "lab", None
+            yield "lab"
         finally:
             self.does("down")()
 
@@ -56,31 +54,29 @@ def told(output: str) -> list[tuple[str, str]]:
     return [(event["ends"], event["outcome"]) for event in events if "ends" in event]
 
 
-@pytest.mark.parametrize("from_saved, first", [(True, ["up from /disks", "configure"]), (False, ["up", "configure", "save", "configure"])])
-def test_all_good(from_saved: bool, first: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    lab, steps = Lab(monkeypatch, "", from_saved), smoke.Steps()
+def test_all_good(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    lab, steps = Lab(monkeypatch), smoke.Steps()
     smoke.smoke(steps, Path("/results"))
     assert steps.close() == 0
-    assert lab.done == [*first, "S4", "S6", "down"]
+    assert lab.done == ["up", "configured", "S4", "S6", "down"]
     output = capsys.readouterr().out
     assert told(output) == [(f"lab::{name}", "passed") for name in ("up", "configured", "S4", "S6", "down")]
     assert CLOSING.fullmatch(output.splitlines()[-1])
 
 
 @pytest.mark.parametrize("wrong, done, stands", [
-    ("up", ["up"], False), ("configure", ["up", "configured", "down"], True), ("save", ["up", "configured", "down"], True),
+    ("up", ["up"], False), ("configured", ["up", "configured", "down"], True),
     ("S4", ["up", "configured", "S4", "S6", "down"], True), ("down", ["up", "configured", "S4", "S6", "down"], False),
 ])  # fmt: skip
 def test_what_goes_wrong_is_told_and_the_lab_goes_down(
     wrong: str, done: list[str], stands: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    lab, steps = Lab(monkeypatch, wrong, from_saved=False), smoke.Steps()
+    lab, steps = Lab(monkeypatch, wrong), smoke.Steps()
     smoke.smoke(steps, Path("/results"))
     assert steps.close() == 1
     assert wrong == "up" or lab.done[-1] == "down"
     output = capsys.readouterr().out
-    failed = "configured" if wrong in ("configure", "save") else wrong
-    assert told(output) == [(f"lab::{name}", "failed" if name == failed else "passed") for name in done]
+    assert told(output) == [(f"lab::{name}", "failed" if name == wrong else "passed") for name in done]
     assert f"{wrong} does not work" in output
     assert ("it stands" in output) == stands
 
@@ -89,7 +85,7 @@ def test_an_interrupt_takes_the_lab_down(monkeypatch: pytest.MonkeyPatch) -> Non
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    lab = Lab(monkeypatch, "", from_saved=True)
+    lab = Lab(monkeypatch)
     monkeypatch.setattr(smoke, "perform", interrupted)
     with pytest.raises(KeyboardInterrupt):
         smoke.smoke(smoke.Steps(), Path("/results"))
