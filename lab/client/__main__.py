@@ -35,7 +35,8 @@ def writing(words: Sequence[str]) -> int:
     parser.add_argument("--seconds", type=float, help="how long to write; without: until SIGTERM")
     plan = Plan()
     for option, value, meaning in (
-        ("every", plan.every, "seconds from row to row of a stream"),
+        ("every", plan.every, "seconds from row to row on kept sessions"),
+        ("connect-every", plan.connect_every, "seconds from row to row with a connection for each"),
         ("connect-deadline", plan.connect_deadline, "seconds that a connection may take"),
         ("deadline", plan.deadline, "seconds that an INSERT may take"),
         ("probe-every", plan.probe_every, "seconds from probe to probe of the port"),
@@ -46,7 +47,7 @@ def writing(words: Sequence[str]) -> int:
     parser.add_argument("--synced", action="store_true", help="sync the ledger after each line, where the machine itself may crash")
     given = parser.parse_args(words)
     address = Address(given.host, given.port, given.user, given.dbname)
-    plan = Plan(given.every, given.connect_deadline, given.deadline, given.sessions, given.probe_every, given.seconds)
+    plan = Plan(given.every, given.connect_every, given.connect_deadline, given.deadline, given.sessions, given.probe_every, given.seconds)
     system = "" if given.no_set_up else journal.set_up(address, given.wait)
     files = begun(address, given.out, plan, system=system, synced=given.synced)
     asyncio.run(until_signalled(address, *files, plan))

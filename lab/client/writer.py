@@ -29,13 +29,17 @@ KEPT, FRESH = "persistent", "connect"
 
 @dataclass(frozen=True)
 class Plan:
-    """How to work.  Times are seconds; `sessions` is how many each stream may have open, those that wait in vain among them."""
+    """How to work.  Times are seconds; `sessions` is how many each stream may have open, those that wait in vain among them.
+
+    A connection costs the server a process, and an emulated node a sixteenth of a second, a probe's too: they come less often.
+    """
 
     every: float = 0.1
+    connect_every: float = 0.5
     connect_deadline: float = 3.0
     deadline: float = 5.0
     sessions: int = 10
-    probe_every: float = 0.2
+    probe_every: float = 1.0
     seconds: float | None = None
 
 
@@ -128,12 +132,12 @@ class Attempt:
 
 
 class Writer:
-    """Writes a row of each stream every `plan.every` seconds."""
+    """Writes a row every `plan.every` seconds on kept sessions, and one every `plan.connect_every` seconds on a session of its own."""
 
     def __init__(self, address: Address, ledger: Ledger, plan: Plan) -> None:
         self._ledger, self._plan = ledger, plan
         conninfo = address.conninfo(plan.deadline)
-        self._lanes = [Lane(stream, conninfo, plan.sessions) for stream in (KEPT, FRESH)]
+        self._lanes = {Lane(KEPT, conninfo, plan.sessions): plan.every, Lane(FRESH, conninfo, plan.sessions): plan.connect_every}
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self, ending: asyncio.Event) -> None:
@@ -141,20 +145,22 @@ class Writer:
 
         Raises OSError where the ledger cannot be written: without an intent nothing is sent.
         """
-        begin, number = time.monotonic(), 0
         try:
-            while not ending.is_set():
-                due = round(begin + number * self._plan.every - self._ledger.zero, 6)
-                for lane in self._lanes:
-                    self._begin(lane, number, due)
-                self._collect()
-                number += 1
-                await pause(ending, begin + number * self._plan.every)
+            begin = time.monotonic()
+            await asyncio.gather(*(self._write(lane, begin, every, ending) for lane, every in self._lanes.items()))
             if self._tasks:
                 await asyncio.wait(self._tasks, timeout=self._plan.connect_deadline + self._plan.deadline + 0.5)
             self._collect()
         finally:
             await self._leave()
+
+    async def _write(self, lane: Lane, begin: float, every: float, ending: asyncio.Event) -> None:
+        number = 0
+        while not ending.is_set():
+            self._begin(lane, number, round(begin + number * every - self._ledger.zero, 6))
+            self._collect()
+            number += 1
+            await pause(ending, begin + number * every)
 
     def _begin(self, lane: Lane, number: int, due: float) -> None:
         attempt = Attempt(lane, number, due, self._ledger, self._plan)

@@ -30,7 +30,7 @@ from tests.postgres import Database, ended
 TREE = Path(__file__).resolve().parents[2]
 PORT = 5599
 HERE = Address("127.0.0.1", PORT)
-PLAN = Plan(every=0.05, connect_deadline=0.8, deadline=1.0, sessions=6, probe_every=0.05)
+PLAN = Plan(every=0.05, connect_every=0.05, connect_deadline=0.8, deadline=1.0, sessions=6, probe_every=0.05)
 VIP = Address("198.51.100.7", PORT)
 SETTINGS = "listen_addresses = '*'\nmax_connections = 60\n"
 
@@ -408,7 +408,8 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
 def test_the_client_itself_is_ended(server: Database, tmp_path: Path, number: int) -> None:
     """By the command line, from the set-up to the audit."""
     there = ["--host=127.0.0.1", f"--port={PORT}", "--wait=20"]
-    client = subprocess.Popen(command(*there, f"--out={tmp_path}", "--every=0.05", "--sessions=5"), cwd=TREE, stdin=subprocess.DEVNULL)
+    line = command(*there, f"--out={tmp_path}", "--every=0.05", "--connect-every=0.05", "--sessions=5")
+    client = subprocess.Popen(line, cwd=TREE, stdin=subprocess.DEVNULL)
     try:
         until((tmp_path / LEDGER).exists)
         until(lambda: (tmp_path / LEDGER).read_bytes().count(b"\n") > 10)
