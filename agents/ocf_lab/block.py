@@ -99,6 +99,13 @@ def name(device: str) -> str:
     return kernel if os.path.exists(folder) else f"device {device}"
 
 
+def node(device: str) -> str:
+    """Return the path of a device's node: LVM knows mapped devices by their names."""
+    folder = directory(device)
+    mapped = read(folder, "dm/name")
+    return f"/dev/mapper/{mapped}" if mapped else f"/dev/{os.path.basename(folder).replace('!', '/')}"
+
+
 def suspended(device: str) -> bool:
     """Return whether device-mapper holds back the I/O of a device, until it is resumed."""
     return read(directory(device), "dm/suspended") == "1"

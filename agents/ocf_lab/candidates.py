@@ -44,9 +44,7 @@ class Candidate:
 
     @property
     def path(self) -> str:
-        """Return the device's node as LVM knows it."""
-        mapped = block.read(block.directory(self.device), "dm/name")
-        return f"/dev/mapper/{mapped}" if mapped else f"/dev/{self.kernel}"
+        return block.node(self.device)
 
 
 def find() -> list[Candidate]:

@@ -91,7 +91,7 @@ class Lvm:
 
     def owner(self, within: float) -> str:
         """Return the VG's system id as it is on the disks.  Raises Error."""
-        return self.ask("vgs", *READ_ONLY, "--noheadings", "-o", "vg_systemid", self.vg, within=within).strip()
+        return self.ask("vgs", *READ_ONLY, *self.narrowing, "--noheadings", "-o", "vg_systemid", self.vg, within=within).strip()
 
     def own_id(self) -> str:
         """Return this node's system id, "" where it has none.  No device is read for it."""

@@ -13,6 +13,7 @@ from ocf_lab import block, probe, storage, volumes
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ocf_lab import candidates, lvm
+    from ocf_py.deadline import Deadline
 
 SYSTEM_ID, TAGGING, LVMLOCKD, CLVMD = "system_id", "tagging", "lvmlockd", "clvmd"
 NAME_CHARACTERS = "+_.-"
@@ -231,8 +232,11 @@ class LvmActivate(ocf.Agent):
         if self.vg_access_mode != SYSTEM_ID:
             return None
         try:
-            own = self.memory.get("system_id") or self.tool.own_id()
-            owner = self.tool.owner(min(OWNER_SECONDS, self.deadline.left()))
+            tool = self.tool
+            own = self.memory.get("system_id") or tool.own_id()
+            beneath = {lower for volume in self.watched.active() for lower in volumes.physical(volume.device)}
+            tool.narrowing = ["--devices", ",".join(sorted(block.node(device) for device in beneath))]
+            owner = tool.owner(min(OWNER_SECONDS, self.deadline.left()))
         except ocf.Error as error:
             return ocf.RUNNING.degraded(f"owner not checked: {error}")
         if own and owner != own:
@@ -290,15 +294,12 @@ class LvmActivate(ocf.Agent):
         """Return the VG as the disks have it.  Waits for storage that is away until half of the time is over: after an outage of the whole
         SAN the service comes back by itself.
         """
-        from ocf_lab import candidates, lvm
+        from ocf_lab import lvm
 
         tool = tool or self.tool
         patience, told = self.deadline.part(0.5), ""
         while True:
-            found = candidates.find()
-            candidates.examine(found, self.watched.limits(), self.guards, patience.at_most(candidates.PATIENCE_SECONDS))
-            seen = candidates.Seen(found)
-            tool.narrowing = seen.narrowing()
+            seen = self.narrow(tool, patience)
             try:
                 group = tool.report(within=max(patience.left(), self.deadline.left() / 4))
                 problem = self.incomplete(group, seen)
@@ -315,6 +316,16 @@ class LvmActivate(ocf.Agent):
                 told = problem
                 self.log.warning(f"waiting for the storage: {problem}")
             time.sleep(1.0)
+
+    def narrow(self, tool: lvm.Lvm, within: Deadline) -> candidates.Seen:
+        """Let LVM see only disks that answer: one that does not would hold up every command, whosever it is."""
+        from ocf_lab import candidates
+
+        found = candidates.find()
+        candidates.examine(found, self.watched.limits(), self.guards, within.at_most(candidates.PATIENCE_SECONDS))
+        seen = candidates.Seen(found)
+        tool.narrowing = seen.narrowing()
+        return seen
 
     def incomplete(self, group: lvm.VolumeGroup, seen: candidates.Seen) -> str:
         """Return what is wrong with a VG that misses physical volumes, "" where that is nothing or is allowed."""
@@ -452,6 +463,7 @@ class LvmActivate(ocf.Agent):
         broken = self.broken()
         why = broken
         if not broken or self.vg_access_mode == LVMLOCKD:
+            self.narrow(tool, self.deadline)
             why = self.deactivate_patiently(tool)
         if self.watched.here():
             if self.vg_access_mode == LVMLOCKD:

@@ -151,6 +151,11 @@ class Volumes(storage.Devices):
     def devices(self) -> list[str]:
         return list(dict.fromkeys(volume.device for volume in self.active()))
 
+    def children(self) -> list[guard.Child]:
+        """Return the children at work on these volumes or beneath them, and commands; a start has read other disks too."""
+        reach = {*self.devices(), *(lower for volume in self.active() for lower in physical(volume.device))}
+        return [child for child in super().children() if child.facts.get("device", "") in ("", *reach)]
+
     def probes(self, volumes: Iterable[Volume]) -> list[DeviceProbe]:
         limits = self.limits()
         return [DeviceProbe(Device("LV", volume.path, volume.device), limits) for volume in volumes]

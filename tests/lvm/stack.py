@@ -99,7 +99,7 @@ class Map:
 
     def state(self, state: str, *paths: str) -> None:
         for path in paths or self.paths:
-            Path(f"/sys/block/{path}/device/state").write_text(state)
+            Path(f"/sys/block/{path}/device/state").write_text(f"{state}\n")
 
     def queue(self) -> None:
         """Lose all paths, and queue what comes."""

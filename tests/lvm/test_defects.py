@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.lvm.conftest import IO_TIMEOUT, PATIENCE, MakeResource
-from tests.lvm.stack import OTHER, OWN, await_true, run
+from tests.lvm.stack import DIRECTORY, OTHER, OWN, await_true, run
 
 
 @pytest.fixture
@@ -22,7 +22,9 @@ def replaced() -> Iterator[object]:
     mounted: list[str] = []
 
     def replace(program: str, script: str) -> None:
-        stand_in = Path(f"/run/stand-in-{len(mounted)}")
+        # Not under /run: nothing is executed there.
+        stand_in = DIRECTORY / f"stand-in-{len(mounted)}"
+        DIRECTORY.mkdir(exist_ok=True)
         stand_in.write_text(f"#!/bin/sh\n{script}\n")
         stand_in.chmod(0o755)
         # Not on the link, which would be followed to the program of many names.
@@ -142,7 +144,7 @@ def test_l7_why_the_group_was_not_taken_over(resource: MakeResource, replaced: o
     one = resource()
     one.group.give_away()
     assert callable(replaced)
-    lvm = Path("/run/lvm-real")
+    lvm = DIRECTORY / "lvm-real"
     lvm.write_bytes(Path("/usr/sbin/lvm").read_bytes())
     lvm.chmod(0o755)
     replaced("/usr/sbin/lvm", f'case "$0 $*" in *vgchange*systemid*) echo "no quorum of disks" >&2; exit 5;; esac\n'
@@ -259,7 +261,6 @@ def test_a_stop_needs_no_living_disk(resource: MakeResource) -> None:
     result = one.node.stop()
     assert result.code == 0, result
     assert one.group.active == set()
-    assert one.group.owner != OTHER
 
 
 def test_a_stop_after_errors_fences_where_that_is_asked_for(resource: MakeResource) -> None:
@@ -275,6 +276,8 @@ def test_an_open_volume_is_reported_with_its_user(resource: MakeResource) -> Non
     result = one.node.stop()
     assert (result.code, f"mounted on {place}" in result.reason) == (1, True), result
     run("umount", str(place))
+    # LVM has closed what it could.
+    assert one.node.start().code == 0
     with open(f"/dev/{one.group.name}/b", "rb"):
         result = one.node.stop()
         assert (result.code, f"by process {os.getpid()}" in result.reason) == (1, True), result

@@ -101,7 +101,7 @@ def test_storage_that_comes_back_is_waited_for(resource: MakeResource) -> None:
 
 
 def test_a_suspended_volume_is_a_warning_where_the_time_ends_first(resource: MakeResource) -> None:
-    one = resource(io_timeout="60").started()
+    one = resource(io_timeout="60", io_slow_max="60").started()
     one.group.disk.heal()
     run("dmsetup", "suspend", f"{one.group.name.replace('-', '--')}-a")
     result = one.node.monitor(timeout=8.0)
