@@ -12,6 +12,8 @@ import pytest
 
 from tests.conformance.setting import Setting
 from tests.faults.fixtures import Disks
+from tests.lvm import fakes
+from tests.lvm.stack import Group
 from tests.postgres import Database
 
 
@@ -41,3 +43,13 @@ def pgsql_storage(disks: Disks) -> Iterator[Setting]:
     for pid in database.processes():
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def lvm_activate() -> Iterator[Setting]:
+    """Make a volume group for LVM-activate, of the stand-ins for LVM and device-mapper."""
+    fakes.install()
+    group = Group("vg-conformance")
+    yield Setting({"vgname": group.name, "vg_access_mode": "system_id", "io_timeout": "5s"}, timeout=60.0)
+    group.close()
+    fakes.uninstall()

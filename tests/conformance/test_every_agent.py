@@ -13,7 +13,7 @@ pytestmark = pytest.mark.once
 
 INSTALLED = Path("/usr/lib/ocf/resource.d/lab")
 # Agent -> the fixture that makes what it needs on this machine and returns a Setting.
-SETTINGS = {"pgsql-storage": "pgsql_storage"}
+SETTINGS = {"LVM-activate": "lvm_activate", "pgsql-storage": "pgsql_storage"}
 
 
 def installed() -> list[str]:

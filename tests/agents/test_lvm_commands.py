@@ -1,0 +1,98 @@
+"""What LVM's answers are taken for, and what is said where a volume group is not found or not activated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ocf_lab import candidates, lvm
+from ocf_py.commands import Finished
+
+
+def report(**changed: str) -> dict[str, list[dict[str, str]]]:
+    """Return a report as `lvm fullreport --reportformat json` of 2.03.16 gives it."""
+    group = {"vg_name": "vg", "vg_uuid": "RyuBTV-liWy-52eL-S6PJ-Gfp2-0NLe-CTMAnq", "vg_systemid": "rhel1", "vg_lock_type": "",
+             "vg_exported": "", "vg_clustered": "", "vg_tags": "", "vg_autoactivation": "enabled", **changed}  # fmt: skip
+    pvs = [{"pv_name": "/dev/loop0", "pv_uuid": "PyCnSy-D74e-awc6-A1XY-OWPh-y24k-bcivim", "pv_missing": ""},
+           {"pv_name": "[unknown]", "pv_uuid": "POBNMc-NI6F-BpBu-oRAD-fUeP-6h29-NAFvM7", "pv_missing": "missing"}]  # fmt: skip
+    return {"vg": [group], "pv": pvs, "lv": [{"lv_name": "a", "lv_uuid": "lg700a-SFGH-YWYE-1pH7-ivbM-B8sN-7PjuzH"}], "pvseg": [], "seg": []}
+
+
+def test_a_report_becomes_a_group() -> None:
+    group = lvm.VolumeGroup(report(vg_tags="one,two"))
+    assert (group.uuid, group.owner, group.autoactivation) == ("RyuBTVliWy52eLS6PJGfp20NLeCTMAnq", "rhel1", True)
+    assert (group.missing, len(group.pvs)) == (["POBNMc-NI6F-BpBu-oRAD-fUeP-6h29-NAFvM7"], 2)
+    assert group.lvs == {"a": "lg700aSFGHYWYE1pH7ivbMB8sN7PjuzH"}
+    assert group.tags == ["one", "two"]
+
+
+@pytest.mark.parametrize(
+    "changed, mode",
+    [
+        ({}, "system_id"),
+        ({"vg_systemid": ""}, ""),
+        ({"vg_systemid": "", "vg_lock_type": "dlm"}, "lvmlockd"),
+        ({"vg_systemid": "", "vg_lock_type": "sanlock"}, "lvmlockd"),
+        ({"vg_systemid": "", "vg_lock_type": "idm"}, "lvmlockd"),
+        ({"vg_lock_type": "none"}, "system_id"),
+        ({"vg_systemid": "", "vg_clustered": "clustered"}, "clvmd"),
+    ],
+)
+def test_l16_the_access_mode_of_the_metadata(changed: dict[str, str], mode: str) -> None:
+    """The stock agent knows dlm alone, and refuses the other lock types on every node."""
+    assert lvm.VolumeGroup(report(**changed)).mode == mode
+
+
+@pytest.mark.parametrize(
+    "err, cause",
+    [
+        ('  WARNING: VG two is missing PV x.\n  Volume group "nope" not found\n  Cannot process volume group nope\n',
+         'Volume group "nope" not found'),
+        ("  WARNING: only this\n", "WARNING: only this"),
+        ("", "exit code 5"),
+    ],
+)  # fmt: skip
+def test_the_cause_among_what_lvm_prints(err: str, cause: str) -> None:
+    assert lvm.said(Finished(["lvm"], 5, "", err, 0.1)) == cause
+
+
+def candidate(number: int, pv: str, vg: str) -> candidates.Candidate:
+    one = candidates.Candidate(f"7:{number}", f"loop{number}")
+    one.pv_uuid, one.vg = pv, vg
+    return one
+
+
+def test_why_a_group_is_not_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    listing = tmp_path / "system.devices"
+    monkeypatch.setattr(candidates, "DEVICES_FILE", str(listing))
+    holding, other = candidate(201, "p" * 32, "vg"), candidate(202, "q" * 32, "other")
+    listing.write_text(f"IDTYPE=x PVID={other.pv_uuid}\n")
+
+    def why(*found: candidates.Candidate, **settings: str) -> str:
+        return lvm.why_not_found("vg", candidates.Seen(list(found)), settings)
+
+    assert "lvmdevices --adddev" in why(holding, other, use_devicesfile="1")
+    assert "a filter in lvm.conf?" in why(holding, other, use_devicesfile="0")
+    assert "one PV identifier" in why(holding, candidate(203, "p" * 32, "vg"))
+    assert "none of the 1 disks" in why(other)
+    assert "none of the 0 disks" in why()
+
+
+def test_hints() -> None:
+    assert 'set system_id_source = "uname"' in lvm.why_no_id({})
+    assert "machineid" in lvm.why_no_id({"system_id_source": "machineid"})
+    assert "volume_list" in lvm.why_not_active("vg", {"volume_list": '["other"]'})
+    assert lvm.why_not_active("vg", {"volume_list": '["vg"]'}) == ""
+    assert lvm.why_not_active("vg", {}) == ""
+
+
+def test_who_holds_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import fcntl
+    import os
+
+    monkeypatch.setattr(lvm, "LOCKS", str(tmp_path))
+    assert lvm.lock_holder("vg") == ""
+    with open(tmp_path / "V_vg", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert lvm.lock_holder("vg") == f"process {os.getpid()}"
