@@ -23,7 +23,7 @@ FENCE_MARGIN = 5.0
 # The longest that the lab document's pcmk_delay_base and pcmk_delay_max let the fencing of a node wait.
 STATIC_DELAY = {"rhel1": 0.0, "rhel2": 30.0}
 
-POSTMASTER = "$(pgrep -o -u postgres -x postgres)"
+POSTMASTER = "pgrep -o -u postgres -x postgres"
 # A file system does not give its last blocks to fallocate; dd takes them one by one.
 FILL = f"""set -e; cd {settings.MAIN.mount}; free() {{ df --output=avail -B1 . | tail -1; }}
 fallocate -l $(( $(free) - (4 << 20) )) filler
@@ -88,14 +88,18 @@ def one_path(stage: Stage) -> None:
     stage.pull(stage.active, way if used else paths.other(way))
 
 
+def find_postmaster(stage: Stage) -> None:
+    stage.postmaster = stage.shell(stage.active, POSTMASTER).strip()
+
+
 def kill(stage: Stage) -> None:
-    stage.on(stage.active, "kill -9 of the postmaster", f"kill -9 {POSTMASTER}")
+    stage.on(stage.active, "kill -9 of the postmaster", f"kill -9 {stage.postmaster}")
 
 
 def stop_process(stage: Stage) -> None:
     """Whoever is killed meanwhile does not go on, and its number may be another's: the signal goes to what is stopped."""
     resume = "for pid in $(pgrep -u postgres -x postgres -r T); do kill -CONT $pid; done"
-    stage.on(stage.active, "SIGSTOP of the postmaster", f"kill -STOP {POSTMASTER}", resume)
+    stage.on(stage.active, "SIGSTOP of the postmaster", f"kill -STOP {stage.postmaster}", resume)
 
 
 def fill(stage: Stage) -> None:
@@ -136,7 +140,7 @@ PLAYS = {
         Play("S2b", lambda stage: stage.pull(stage.standby, "link"), watch=300, least=60, active=dict.fromkeys(ALL, "rhel2"),
              spares=ALL, mended_when_fenced=True),
         Play("S3", lambda stage: stage.power_off(stage.active), watch=300, active=DELAYED),
-        Play("S4", kill, watch=300),
+        Play("S4", kill, watch=300, prepare=find_postmaster),
         Play("S5", both_paths, watch=360, mended_when_fenced=True, active=DELAYED),
         Play("S6", both_paths, watch=300, retry=QUEUE, fence_call=True, mended_when_fenced=True, active=DELAYED),
         Play("S7", one_path, watch=180, least=60, failover=False, prepare=load),
@@ -146,7 +150,7 @@ PLAYS = {
         # Commits need only pg_wal: the client may notice nothing for minutes.
         Play("S9", lambda stage: stage.lun("tablespace", "hangs", hang=True), watch=300, least=180, retry=QUEUE, layout=Layout.THREE,
              mended_when_fenced=True, active=DELAYED),
-        Play("S10", stop_process, watch=400),
+        Play("S10", stop_process, watch=400, prepare=find_postmaster),
         Play("S11", lambda stage: stage.lun("cluster1", "1.5 s for each request", seconds=1.5), watch=240, least=90, failover=False,
              mended=60),
         # Writes may fail meanwhile, and so may the server, which is then started again in place.

@@ -98,6 +98,7 @@ def perform(lab: Room, play: Play, setting: Setting, stage: Stage) -> Played:
             watch = leaving.enter_context(Watch(lab, DIRECTORY, stage.active))
             client = leaving.enter_context(Client(lab, DIRECTORY))
             started = datetime.now(timezone.utc)
+            stage.login()
             if play.prepare:
                 play.prepare(stage)
             client.await_steady(looking.STEADY_SECONDS, FLOW_SECONDS)

@@ -14,6 +14,7 @@ from lab.machine import plan, ssh
 from lab.machine.room import NotSo, Room
 from lab.report.runs import Fault
 from lab.scenarios import paths
+from lab.scenarios.session import Lost, Session
 
 SECONDS = 60.0
 HYPERVISORS = "hypervisors"  # The interface that has their addresses, where the keeper's API listens.
@@ -43,6 +44,8 @@ class Stage:
     # What the run needs beside its fault, and is to be taken away at its end.
     props: list[Deed] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    sessions: dict[str, Session] = field(default_factory=dict)
+    postmaster: str = ""  # Its process on the active node, for who is to kill it.
     injected: float | None = None  # The monotonic clock,
     moment: float | None = None  # and that of the day.
 
@@ -76,6 +79,8 @@ class Stage:
         self.mend()
         while self.props:
             self.attempt("", self.props.pop())
+        while self.sessions:
+            self.sessions.popitem()[1].close()
 
     def attempt(self, what: str, deed: Deed) -> None:
         try:
@@ -103,8 +108,27 @@ class Stage:
 
     # The deeds.
 
+    def login(self) -> None:
+        """Open a session on each node, so that a deed is done when it is said to be.  Raises NotSo."""
+        for name, node in plan.NODES.items():
+            self.sessions[name] = Session(self.lab, node)
+        for session in self.sessions.values():
+            session.run("true", SECONDS)
+
     def shell(self, node: str, command: str, within: float = SECONDS) -> str:
-        """Run a command on a node and return what it prints.  Raises NotSo."""
+        """Run a command on a node and return what it prints: in the session there, or in one of its own.  Raises NotSo."""
+        session = self.sessions.pop(node, None)
+        if session is not None:
+            try:
+                told = session.run(command, within)
+            except Lost:  # The node was off meanwhile.
+                session.close()
+            except BaseException:
+                session.close()
+                raise
+            else:
+                self.sessions[node] = session
+                return told
         done = ssh.run(self.lab, plan.NODES[node], command, within)
         if done.returncode:
             why = "no answer in time" if done.returncode == 124 else (done.stderr or done.stdout).strip()[-300:]

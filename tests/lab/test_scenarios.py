@@ -67,7 +67,8 @@ class FakeLab:
         if shell in self.refuses:
             raise self.refuses.pop(shell)
         self.shells.append((node.name, shell))
-        return subprocess.CompletedProcess([], 0, SHOWN if shell == paths.SHOW else "", "")
+        told = {paths.SHOW: SHOWN, catalogue.POSTMASTER: "4711\n"}
+        return subprocess.CompletedProcess([], 0, told.get(shell, ""), "")
 
 
 @pytest.fixture
@@ -179,12 +180,16 @@ def test_what_a_scenario_does_it_takes_back(lab: FakeLab, ident: str) -> None:
 
 @pytest.mark.parametrize("ident, done, back", [
     ("S1", ("rhel1", "pcs node standby rhel2"), ("rhel1", "pcs node unstandby rhel2")),
+    ("S4", ("rhel2", "kill -9 4711"), ("rhel2", "kill -9 4711")),
     ("S12", ("rhel2", catalogue.FILL), ("rhel2", "rm -f /mnt/cluster1/filler*")),
     ("S16", ("rhel2", "fsfreeze --freeze /mnt/cluster1"), ("rhel2", "fsfreeze --unfreeze /mnt/cluster1")),
     ("S13", ("inside", "ip address flush dev hypervisors"), ("inside", "ip address replace 192.168.4.232/24 dev hypervisors")),
 ])  # fmt: skip
 def test_commands_and_what_takes_them_back(lab: FakeLab, ident: str, done: tuple[str, str], back: tuple[str, str]) -> None:
     stage = stage_of(lab)
+    if prepare := PLAYS[ident].prepare:
+        prepare(stage)
+        lab.shells.clear()
     PLAYS[ident].inject(stage)
     assert lab.shells[0] == done
     stage.mend()
@@ -252,6 +257,65 @@ def test_deeds_are_marked_in_the_ledger(lab: FakeLab, tmp_path: Path) -> None:
     stage.mend()
     marks = [json.loads(line)["name"] for line in path.read_text().splitlines()[1:]]
     assert marks == ["the SAN is off", "taken back: the SAN is off"]
+
+
+# Sessions.
+
+
+@pytest.fixture
+def here(lab: FakeLab, monkeypatch: pytest.MonkeyPatch) -> FakeLab:
+    """Return a lab whose nodes are here."""
+    monkeypatch.setattr(lab, "entering", list)
+    monkeypatch.setattr(lab, "environment", lambda: None)
+    monkeypatch.setattr(ssh, "command", lambda _node, words: words)
+    return lab
+
+
+def test_a_session_does_one_thing_after_the_other(here: FakeLab) -> None:
+    stage = stage_of(here)
+    stage.login()
+    assert stage.shell("rhel1", "echo one; echo two >&2") == "one\ntwo\n"
+    with pytest.raises(NotSo, match=r"^rhel2: `set -e; cd /nowhere` ends with [12]: .*nowhere"):
+        stage.shell("rhel2", "set -e; cd /nowhere")
+    assert stage.shell("rhel1", "cat; pwd").startswith("/")
+    processes = [session.process for session in stage.sessions.values()]
+    stage.end()
+    assert here.shells == []
+    assert len(processes) == 1, "one that was not done in order is not used again"
+    assert all(process.poll() is not None for process in processes)
+
+
+def test_a_deed_is_done_when_it_is_said_to_be(here: FakeLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The login takes its time before the injection."""
+    monkeypatch.setattr(ssh, "command", lambda _node, _words: ["sh", "-c", "sleep 1; exec sh"])
+    stage = stage_of(here)
+    stage.login()
+    stage.on("rhel1", "it", "date +%s.%N >&2; sleep 1")
+    stage.do("later", lambda: None)
+    assert stage.moment is not None
+    assert time.time() - stage.moment < 2
+    assert 1 <= stage.events()[1].at < 2
+    stage.end()
+
+
+def test_who_was_away_is_logged_in_to_again(here: FakeLab) -> None:
+    stage = stage_of(here)
+    stage.login()
+    for session in stage.sessions.values():
+        session.process.kill()
+        session.process.wait()
+    stage.shell("rhel1", "echo again")
+    assert here.shells == [("rhel1", "echo again")]
+    stage.end()
+
+
+def test_a_command_without_an_end(here: FakeLab) -> None:
+    stage = stage_of(here)
+    stage.login()
+    with pytest.raises(NotSo, match=r"rhel1: `sleep 60` gives no answer within 0 s"):
+        stage.shell("rhel1", "sleep 60", 0.2)
+    assert list(stage.sessions) == ["rhel2"]
+    stage.end()
 
 
 # The flow of writes.

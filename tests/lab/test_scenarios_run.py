@@ -21,6 +21,7 @@ from lab.machine.room import NotSo
 from lab.report import store
 from lab.report.runs import Agents, Audit, Condition, Event, Fence, Machine, Profile, Step, Vip
 from lab.scenarios import catalogue, facts, healing, looking, runner
+from lab.scenarios.stage import Stage
 from tests.lab.test_scenarios import FakeLab, lab
 
 if TYPE_CHECKING:
@@ -141,6 +142,7 @@ def cluster(lab: FakeLab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Cl
     monkeypatch.setattr(facts, "machine", made.seam("machine", lambda: Machine("tcg", 2, 8000)))
     monkeypatch.setattr(runner, "Watch", lambda _lab, directory, active: FakeWatch(made, directory))
     monkeypatch.setattr(runner, "Client", lambda _lab, directory: FakeClient(made, directory))
+    monkeypatch.setattr(Stage, "login", made.seam("login"))
     monkeypatch.setattr(runner, "standing", made.seam("standing", lambda: "as it stands\n"))
     monkeypatch.setattr(runner, "audit", made.seam("audit", lambda: CLEAN))
     # A run that was looked at for no time at all is none.
@@ -179,7 +181,7 @@ def test_a_run_is_kept_with_its_material(lab: FakeLab, cluster: Cluster, tmp_pat
 def test_the_order_of_things(lab: FakeLab, cluster: Cluster, tmp_path: Path) -> None:
     run(lab, tmp_path)
     assert cluster.asked == [
-        "configured", "state", "retry queue", "state", "machine", "watch begins", "client begins", "writes flow", "sleep",
+        "configured", "state", "retry queue", "state", "machine", "watch begins", "client begins", "login", "writes flow", "sleep",
         "client looked at", "looking", "client stops", "events", "standing", "client ends", "watch ends", "members", "clean", "healthy",
         "audit", "state",
     ]  # fmt: skip
@@ -195,8 +197,8 @@ def test_the_cluster_is_made_ready(lab: FakeLab, cluster: Cluster, tmp_path: Pat
     assert path.name.startswith("S5-stock-document-")
 
 
-SEAMS = ["configured", "retry queue", "machine", "watch begins", "client begins", "writes flow", "sleep", "client looked at", "looking",
-         "client stops", "events", "standing"]  # fmt: skip
+SEAMS = ["configured", "retry queue", "machine", "watch begins", "client begins", "login", "writes flow", "sleep", "client looked at",
+         "looking", "client stops", "events", "standing"]  # fmt: skip
 
 
 @pytest.mark.parametrize("error", [NotSo("something is not so"), OSError(28, "No space left on device"), ValueError("unforeseen")])
