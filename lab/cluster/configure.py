@@ -84,7 +84,7 @@ def await_members(lab: Room, within: float) -> None:
             why = str(error)
         if time.monotonic() > until:
             raise NotSo(f"the nodes are not both online after {within:.0f} s: {why}")
-        time.sleep(1.0)
+        time.sleep(state.PAUSE_SECONDS)
 
 
 def made_by_pcs(lab: Room, setting: Setting) -> ElementTree.Element:
@@ -135,7 +135,7 @@ def empty(lab: Room) -> None:
     while left := [f"{name} on {place}" for name, place in state.read(lab).resources.items()]:
         if time.monotonic() > until:
             raise NotSo(f"these do not stop within {STOP_SECONDS:.0f} s: {', '.join(left)}")
-        time.sleep(1.0)
+        time.sleep(state.PAUSE_SECONDS)
     done(lab, FIRST, "crm_resource --cleanup", "forgetting the old resources", 60)
 
 

@@ -13,6 +13,8 @@ from lab.machine.room import NotSo, Room
 from lab.report.runs import Condition
 
 ASK_SECONDS = 20.0
+# A question costs an emulated node a second of its time, which it needs for what is waited for.
+PAUSE_SECONDS = 4.0
 FENCES = {f"fence-{name}": name for name in plan.NODES}
 
 
@@ -97,4 +99,4 @@ def await_healthy(lab: Room, setting: Setting, within: float) -> State:
             wrong = [str(error)]
         if time.monotonic() > until:
             raise NotSo(f"the cluster is not healthy after {within:.0f} s: {'; '.join(wrong)}")
-        time.sleep(1.0)
+        time.sleep(PAUSE_SECONDS)
