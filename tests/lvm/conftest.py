@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -68,7 +69,7 @@ def resource() -> Iterator[MakeResource]:
     made: list[Resource] = []
 
     def make(*, disks: int = 1, lvs: tuple[str, ...] = ("a", "b"), name: str = "", map: str = "", **parameters: object) -> Resource:
-        found = Resource(Group(name or f"vgt-{next(NUMBERS)}", disks, lvs, Map(map) if map else None), parameters)
+        found = Resource(Group(name or f"vgt{os.getpid()}-{next(NUMBERS)}", disks, lvs, Map(map) if map else None), parameters)
         made.append(found)
         return found
 

@@ -13,6 +13,7 @@ import fcntl
 import json
 import mmap
 import os
+import shutil
 import subprocess
 import sys
 import uuid
@@ -36,14 +37,14 @@ class Refused(Exception):
 
 @contextmanager
 def state(write: bool = True) -> Iterator[dict[str, Any]]:
-    with open(STATE / "state.json", "r+") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        found = json.load(file)
+    """Yield what there is; it may be killed at any moment, as LVM may."""
+    with open(STATE / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        found = json.loads((STATE / "state.json").read_text())
         yield found
         if write:
-            file.seek(0)
-            file.truncate()
-            json.dump(found, file)
+            (STATE / "half").write_text(json.dumps(found))
+            (STATE / "half").rename(STATE / "state.json")
 
 
 def out(*words: str) -> str:
@@ -108,44 +109,48 @@ def mapped(vg: str, lv: str) -> str:
 
 
 def create(found: dict[str, Any], vg: str, lv: str) -> None:
+    """Make a volume's device: it is there whole, from one moment to the next."""
     group, volume = found["groups"][vg], found["groups"][vg]["lvs"][lv]
     loop = out("losetup", "--find", "--show", "--direct-io=on", "--offset", str(volume["offset"]), "--sizelimit", str(EXTENT),
                volume["disk"])  # fmt: skip
     number, disk = loop.removeprefix("/dev/loop"), os.path.basename(volume["disk"])
-    folder = SYS / "block" / f"dm-{number}"
+    half, folder = STATE / f"half-dm-{number}", SYS / "block" / f"dm-{number}"
+    shutil.rmtree(half, ignore_errors=True)
     for name in ("dm", "slaves", "holders"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
+        (half / name).mkdir(parents=True)
     texts = {"dev": f"7:{number}", "size": str(EXTENT >> 9), "dm/name": mapped(vg, lv), "dm/uuid": f"LVM-{group['uuid']}{volume['uuid']}",
              "dm/suspended": "0"}  # fmt: skip
-    for name, text in texts.items():
-        (folder / name).write_text(text + "\n")
-    (folder / "stat").symlink_to(f"/sys/devices/virtual/block/loop{number}/stat")
-    (folder / "slaves" / disk).symlink_to(f"/sys/devices/virtual/block/{disk}")
-    (SYS / "class/block" / folder.name).symlink_to(folder)
-    shown = SYS / "dev/block" / f"7:{number}"
-    shown.unlink()
-    shown.symlink_to(folder)
+    for name, content in texts.items():
+        (half / name).write_text(content + "\n")
+    (half / "stat").symlink_to(f"/sys/devices/virtual/block/loop{number}/stat")
+    (half / "slaves" / disk).symlink_to(f"/sys/devices/virtual/block/{disk}")
     node = Path(f"/dev/dm-{number}")
     node.unlink(missing_ok=True)
     os.mknod(node, 0o60660, os.makedev(7, int(number)))
-    link = Path("/dev", vg, lv)
-    link.parent.mkdir(exist_ok=True)
-    link.unlink(missing_ok=True)
-    link.symlink_to(node)
+    Path("/dev", vg).mkdir(exist_ok=True)
+    link(node, Path("/dev", vg, lv))
+    link(folder, SYS / "class/block" / folder.name)
+    link(folder, SYS / "dev/block" / f"7:{number}")
+    half.rename(folder)
+
+
+def link(target: Path, path: Path) -> None:
+    half = path.with_name(f".{path.name}.{os.getpid()}")
+    half.symlink_to(target)
+    half.rename(path)
 
 
 def remove(folder: Path) -> None:
-    number = folder.name[3:]
-    holders = opened(number)
-    if holders:
-        raise Refused(f"device-mapper: remove ioctl on {text(folder, 'dm/name')}  failed: Device or resource busy")
-    out("losetup", "--detach", f"/dev/loop{number}")
-    shown = SYS / "dev/block" / f"7:{number}"
-    shown.unlink()
-    shown.symlink_to(f"/sys/devices/virtual/block/loop{number}")
-    (SYS / "class/block" / folder.name).unlink()
-    subprocess.run(["rm", "-rf", str(folder)], check=True)
-    Path(f"/dev/dm-{number}").unlink()
+    """Remove a volume's device.  One that a killed command has half removed is there still, and removed again."""
+    number, name = folder.name[3:], text(folder, "dm/name")
+    if opened(number):
+        raise Refused(f"device-mapper: remove ioctl on {name}  failed: Device or resource busy")
+    subprocess.run(["losetup", "--detach", f"/dev/loop{number}"], check=False, stderr=subprocess.DEVNULL)
+    gone = STATE / f"gone-{os.getpid()}-{number}"
+    folder.rename(gone)
+    link(Path(f"/sys/devices/virtual/block/loop{number}"), SYS / "dev/block" / f"7:{number}")
+    (SYS / "class/block" / folder.name).unlink(missing_ok=True)
+    shutil.rmtree(gone)
 
 
 def text(folder: Path, name: str) -> str:

@@ -77,4 +77,7 @@ class FakeDisk:
         self.heal()
         if (fake.SYS / "class/block" / os.path.basename(self.path)).is_symlink():
             self.pull()
+        # What a killed command has made and not shown.
+        for loop in run("losetup", "--noheadings", "--output", "NAME", "--associated", self.path).split():
+            run("losetup", "--detach", loop)
         self.disk.close()

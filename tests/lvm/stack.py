@@ -23,7 +23,7 @@ NUMBERS = itertools.count()
 MAPPER = os.path.exists("/dev/mapper/control")
 
 
-def run(*words: str, check: bool = True, within: float = 60.0) -> str:
+def run(*words: str, check: bool = True, within: float = 120.0) -> str:
     done = subprocess.run(words, capture_output=True, text=True, timeout=within)
     assert done.returncode == 0 or not check, f"{' '.join(words)}: {done.stdout}{done.stderr}"
     return done.stdout.strip()
