@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 from lab import roots
-from lab.cluster import configure
+from lab.cluster import configure, state
 from lab.cluster.settings import Setting
 from lab.machine import plan
 from lab.machine.room import NotSo, Room
 
 SOFT_SECONDS = 240.0
 HARD_SECONDS = 400.0
+PATIENCE_SECONDS = 60.0
 
 
 def heal(lab: Room, setting: Setting) -> bool:
@@ -50,6 +52,17 @@ def await_whole(lab: Room, setting: Setting, within: float) -> None:
         if node["pid"] is None:
             lab.order("power", node=name, what="on")
     configure.await_members(lab, within)
-    # What failed while a node was away is tried again only when that is forgotten.
-    configure.clean(lab)
-    configure.heal(lab, setting, max(0.0, until - time.monotonic()))
+    cleaned = -math.inf
+    while True:
+        seen = state.read(lab)
+        wrong = state.troubles(seen, setting)
+        if not wrong:
+            return
+        now = time.monotonic()
+        if now > until:
+            raise NotSo(f"not whole after {within:.0f} s: {'; '.join(wrong)}")
+        # What failed while a node was away is tried again only when that is forgotten; what has failed and runs again is only told of.
+        if wrong == list(seen.failures) or now - cleaned > PATIENCE_SECONDS:
+            configure.clean(lab)
+            cleaned = now
+        time.sleep(2.0)

@@ -41,8 +41,13 @@ class Cluster:
         self.breaks: dict[str, BaseException] = {}
         self.configured: Setting | None = SETTING
         self.troubles: list[str] = []
+        self.failures: list[str] = []
         self.active = "rhel1"
         self.events: tuple[Event, ...] = (Fence(3.0, "log", "rhel1", Step.CONFIRMED), Vip(4.0, "log", "rhel2"))
+
+    def forgive(self) -> None:
+        self.troubles.clear()
+        self.failures.clear()
 
     def note(self, what: str) -> None:
         self.asked.append(what)
@@ -123,7 +128,7 @@ def cluster(lab: FakeLab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Cl
     made = Cluster()
 
     def healthy() -> State:
-        return State(dict.fromkeys(plan.NODES, Condition.ONLINE), {"pg-vip": made.active}, ())
+        return State(dict.fromkeys(plan.NODES, Condition.ONLINE), {"pg-vip": made.active}, tuple(made.failures))
 
     def move(_lab: object, _setting: Setting, name: str) -> None:
         made.note(f"move to {name}")
@@ -133,11 +138,10 @@ def cluster(lab: FakeLab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Cl
     monkeypatch.setattr(configure, "configured", made.seam("configured", lambda: made.configured))
     monkeypatch.setattr(configure, "configure", made.seam("configure"))
     monkeypatch.setattr(configure, "await_members", made.seam("members"))
-    monkeypatch.setattr(configure, "clean", made.seam("clean"))
+    monkeypatch.setattr(configure, "clean", made.seam("clean", made.forgive))
     monkeypatch.setattr(configure, "move", move)
     monkeypatch.setattr(state, "read", made.seam("state", healthy))
-    monkeypatch.setattr(state, "troubles", lambda *_: made.troubles)
-    monkeypatch.setattr(configure, "heal", made.seam("healthy"))
+    monkeypatch.setattr(state, "troubles", lambda *_: [*made.troubles, *made.failures])
     monkeypatch.setattr(multipath, "retry", lambda _lab, policy: made.note(f"retry {policy}"))
     monkeypatch.setattr(facts, "machine", made.seam("machine", lambda: Machine("tcg", 2, 8000)))
     monkeypatch.setattr(runner, "Watch", lambda _lab, directory, active: FakeWatch(made, directory))
@@ -182,8 +186,8 @@ def test_the_order_of_things(lab: FakeLab, cluster: Cluster, tmp_path: Path) -> 
     run(lab, tmp_path)
     assert cluster.asked == [
         "configured", "state", "retry queue", "state", "machine", "watch begins", "client begins", "login", "writes flow", "sleep",
-        "client looked at", "looking", "client stops", "events", "standing", "client ends", "watch ends", "members", "clean", "healthy",
-        "audit", "state",
+        "client looked at", "looking", "client stops", "events", "standing", "client ends", "watch ends", "members", "state", "audit",
+        "state",
     ]  # fmt: skip
 
 
@@ -191,8 +195,8 @@ def test_the_cluster_is_made_ready(lab: FakeLab, cluster: Cluster, tmp_path: Pat
     """Another setting, a failure of before, and the service on the wrong node."""
     cluster.configured, cluster.troubles = None, ["pg-db does not run"]
     path = run(lab, tmp_path, "S5", Setting(Agents.STOCK, Profile.DOCUMENT))
-    assert cluster.asked[:7] == ["configured", "configure", "state", "members", "clean", "healthy", "retry fail"]
-    assert cluster.asked[7] == "move to rhel2"
+    assert cluster.asked[:10] == ["configured", "configure", "state", "members", "state", "clean", "sleep", "state", "retry fail",
+                                  "move to rhel2"]  # fmt: skip
     assert store.load(tmp_path).runs[0].active == "rhel2"
     assert path.name.startswith("S5-stock-document-")
 
@@ -215,7 +219,7 @@ def test_a_run_that_goes_wrong_leaves_nothing_faulty(lab: FakeLab, cluster: Clus
         assert (begun in cluster.asked and seam != begun) == (ended in cluster.asked)
 
 
-@pytest.mark.parametrize("seam", [*SEAMS, "clean", "audit"])
+@pytest.mark.parametrize("seam", [*SEAMS, "members", "audit"])
 def test_ctrl_c_leaves_nothing_faulty(lab: FakeLab, cluster: Cluster, tmp_path: Path, seam: str) -> None:
     cluster.breaks[seam] = KeyboardInterrupt()
     with pytest.raises(KeyboardInterrupt):
@@ -252,16 +256,37 @@ def test_a_cluster_that_does_not_heal_by_itself_is_switched_off_and_on(lab: Fake
 
 def test_a_run_is_kept_even_if_the_cluster_does_not_heal_at_all(lab: FakeLab, cluster: Cluster, tmp_path: Path,
                                                                monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
-    def never(*_: object) -> None:
-        raise NotSo("the cluster is not healthy after 400 s: pg-db does not run")
-
-    monkeypatch.setattr(configure, "heal", never)
-    with pytest.raises(runner.Failed, match="waiting until the cluster is whole again: the cluster is not healthy"):
+    monkeypatch.setattr(looking, "look", cluster.seam("looking", lambda: cluster.troubles.append("pg-db does not run")))
+    monkeypatch.setattr(healing, "SOFT_SECONDS", 0.0)
+    monkeypatch.setattr(healing, "HARD_SECONDS", 0.0)
+    with pytest.raises(runner.Failed, match="waiting until the cluster is whole again: not whole after 0 s: pg-db does not run"):
         run(lab, tmp_path)
     (kept,) = store.load(tmp_path).runs
     assert kept.audit is None
     assert "pg-db does not run" in kept.notes
     assert "audit" not in cluster.asked
+
+
+def test_what_runs_again_is_forgotten_at_once_and_what_does_not_only_now_and_then(lab: FakeLab, cluster: Cluster,
+                                                                                  monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    clock = 0.0
+
+    def sleep(seconds: float) -> None:
+        nonlocal clock
+        clock += seconds
+        if clock == 70:
+            cluster.troubles, cluster.failures = [], ["pg-db_monitor_30000 on rhel1: not running"]
+
+    def clean(_lab: object) -> None:
+        cluster.note(f"clean at {clock:.0f}")
+        cluster.failures.clear()
+
+    monkeypatch.setattr(time, "monotonic", lambda: clock)
+    monkeypatch.setattr(time, "sleep", sleep)
+    monkeypatch.setattr(configure, "clean", clean)
+    cluster.troubles = ["pg-db does not run"]
+    assert not healing.heal(lab, SETTING)  # type: ignore[arg-type]
+    assert [asked for asked in cluster.asked if asked.startswith("clean")] == ["clean at 0", "clean at 62", "clean at 70"]
 
 
 def test_healing_switches_on_what_is_off(lab: FakeLab, cluster: Cluster) -> None:
