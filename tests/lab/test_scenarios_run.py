@@ -256,7 +256,11 @@ def test_a_cluster_that_does_not_heal_by_itself_is_switched_off_and_on(lab: Fake
 
 def test_a_run_is_kept_even_if_the_cluster_does_not_heal_at_all(lab: FakeLab, cluster: Cluster, tmp_path: Path,
                                                                monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
-    monkeypatch.setattr(looking, "look", cluster.seam("looking", lambda: cluster.troubles.append("pg-db does not run")))
+    def look(*_: object) -> None:
+        threading.Event().wait(0.01)
+        cluster.troubles.append("pg-db does not run")
+
+    monkeypatch.setattr(looking, "look", look)
     monkeypatch.setattr(healing, "SOFT_SECONDS", 0.0)
     monkeypatch.setattr(healing, "HARD_SECONDS", 0.0)
     with pytest.raises(runner.Failed, match="waiting until the cluster is whole again: not whole after 0 s: pg-db does not run"):
