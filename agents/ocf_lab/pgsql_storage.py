@@ -417,7 +417,10 @@ class PgsqlStorage(ocf.Agent):
         self.note(launching=None)
 
     def await_storage(self, user: guard.Account) -> None:
-        """Wait for storage that is away, until half of the time: after an outage of the whole SAN the service comes back by itself."""
+        """Wait for storage that does not answer, until half of the time: it may come back, and a server beneath it could only be fenced.
+
+        Storage that answers with errors is not waited for: this may be the only node that has lost it.
+        """
         if self.storage_check == "none":
             return
         patience, told = self.deadline.part(0.5), ""
@@ -426,7 +429,7 @@ class PgsqlStorage(ocf.Agent):
             if not troubles:
                 return
             trouble = troubles[0]
-            if patience.left() < 1.0 or trouble.missing:
+            if patience.left() < 1.0 or isinstance(trouble, probe.StorageError):
                 raise ocf.Error(f"start refused: {trouble}")
             if str(trouble) != told:
                 told = str(trouble)

@@ -242,7 +242,8 @@ def test_another_resource_knows_of_the_hang(guarded: MakeGuarded) -> None:
 def test_start_on_sick_storage_is_refused_with_the_reason(guarded: MakeGuarded) -> None:
     one = guarded()
     one.disk.fail()
-    judged(one.node.start(timeout=10), 1, "start refused", "EIO", within=6)
+    # Not waited for: another node may have the storage still.
+    judged(one.node.start(timeout=120), 1, "start refused", "EIO", within=6)
     one.disk.hang()
     judged(one.node.start(timeout=12), 1, "start refused", within=7)
     assert one.database.processes() == []
