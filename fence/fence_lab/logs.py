@@ -27,6 +27,7 @@ SEVERITIES = {logging.CRITICAL: 2, logging.ERROR: 3, logging.WARNING: 4, logging
 FORMAT = "%(asctime)-15s %(levelname)s: %(message)s"
 CONTROL = re.compile(r" *[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]+ *")
 
+_hiding = threading.Lock()
 _secrets: set[str] = set()
 _pattern: re.Pattern[str] | None = None
 
@@ -34,11 +35,12 @@ _pattern: re.Pattern[str] | None = None
 def hide(*secrets: str) -> None:
     """Take these texts, also quoted, escaped and in base64, out of whatever is logged from now on."""
     global _pattern  # noqa: PLW0603  secrets become known deep in a login, and whatever logs in this process has to keep them
-    known = {secret for secret in secrets if secret} - _secrets
-    if known:
-        _secrets.update(known)
-        forms = sorted({form for secret in _secrets for form in written(secret)}, key=len, reverse=True)
-        _pattern = re.compile("|".join(map(re.escape, forms)))
+    with _hiding:  # Logins to several hypervisors go on side by side.
+        known = {secret for secret in secrets if secret} - _secrets
+        if known:
+            _secrets.update(known)
+            forms = sorted({form for secret in _secrets for form in written(secret)}, key=len, reverse=True)
+            _pattern = re.compile("|".join(map(re.escape, forms)))
 
 
 def forget() -> None:
