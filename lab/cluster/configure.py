@@ -129,13 +129,14 @@ def push(lab: Room, wanted: ElementTree.Element, mark: str | None) -> None:
 
 
 def empty(lab: Room) -> None:
-    """Take all resources away, stopped.  Raises NotSo."""
-    push(lab, ElementTree.Element("configuration"), None)
+    """Take all resources away, after they have stopped in their order.  Raises NotSo."""
+    done(lab, FIRST, "crm_attribute --type crm_config --name stop-all-resources --update true", "the stop of the resources", 30)
     until = time.monotonic() + STOP_SECONDS
-    while left := [f"{name} on {place}" for name, place in state.read(lab).resources.items()]:
+    while left := state.read(lab).left:
         if time.monotonic() > until:
             raise NotSo(f"these do not stop within {STOP_SECONDS:.0f} s: {', '.join(left)}")
         time.sleep(state.PAUSE_SECONDS)
+    push(lab, ElementTree.Element("configuration"), None)
     done(lab, FIRST, "crm_resource --cleanup", "forgetting the old resources", 60)
 
 

@@ -20,11 +20,15 @@ FENCES = {f"fence-{name}": name for name in plan.NODES}
 
 @dataclass(frozen=True)
 class State:
-    """What one node knows: of each node its condition, of each resource the node where it runs and has not failed, or None."""
+    """What one node knows: of each node its condition, of each resource the node where it runs and has not failed, or None.
+
+    `left` are the resources that have something on a node, were it only a stop that failed.
+    """
 
     nodes: Mapping[str, Condition]
     resources: Mapping[str, str | None]
     failures: tuple[str, ...]
+    left: tuple[str, ...] = ()
 
     @property
     def active(self) -> str | None:
@@ -58,7 +62,8 @@ def parse(text: str) -> State:
     tree = ElementTree.fromstring(text)
     nodes = {str(node.get("name")): condition(node) for node in tree.findall("./nodes/node")}
     resources = {str(resource.get("id")): place(resource) for resource in tree.findall("./resources//resource")}
-    return State(nodes, resources, tuple(failure(found) for found in tree.findall("./failures/failure")))
+    left = [str(resource.get("id")) for resource in tree.findall("./resources//resource") if resource.get("active") == "true"]
+    return State(nodes, resources, tuple(failure(found) for found in tree.findall("./failures/failure")), tuple(left))
 
 
 def read(lab: Room) -> State:

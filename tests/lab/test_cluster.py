@@ -118,7 +118,7 @@ STANDING = """<pacemaker-result api-version="2.25"><nodes>
 
 
 def standing(*, online: bool = True, unclean: bool = False, failed: str = "", failures: str = "") -> state.State:
-    made = [f'<resource id="{name}" role="Started" failed="{"true" if name == failed else "false"}"><node name="rhel1"/></resource>'
+    made = [f'<resource id="{name}" role="Started" active="true" failed="{str(name == failed).lower()}"><node name="rhel1"/></resource>'
             for name in (*state.FENCES, *DOCUMENT.resources())]  # fmt: skip
     said = {"online": str(online).lower(), "unclean": str(unclean).lower()}
     return state.parse(STANDING.format(**said, resources="".join(made), failures=failures))
@@ -136,6 +136,13 @@ def test_each_trouble_is_named() -> None:
     assert state.troubles(standing(), Setting(Agents.STOCK, Profile.DOCUMENT, Layout.THREE))[0] == "pg-lvm-wal does not run"
     failed = '<failures><failure op_key="pg-db_monitor_30000" node="rhel1" exitstatus="error" exitreason="gone" exitcode="1"/></failures>'
     assert state.troubles(standing(failures=failed), DOCUMENT) == ["pg-db_monitor_30000 on rhel1: error (gone)"]
+
+
+def test_what_did_not_stop_is_left() -> None:
+    text = STANDING.format(online="true", unclean="false", failures="", resources=(
+        '<resource id="pg-lvm" role="Started" active="true" failed="true"><node name="rhel1"/></resource>'
+        '<resource id="pg-vip" role="Stopped" active="false" failed="false"/>'))  # fmt: skip
+    assert (state.parse(text).left, state.parse(text).resources) == (("pg-lvm",), {"pg-lvm": None, "pg-vip": None})
 
 
 def test_a_resource_in_two_places_runs_in_none() -> None:
