@@ -90,6 +90,10 @@ class Seen:
         self.answered = [one for one in found if not one.trouble]
         self.silent = [one for one in found if one.trouble]
 
+    @property
+    def pvs(self) -> list[Candidate]:
+        return [one for one in self.answered if one.pv_uuid]
+
     def of(self, vg: str) -> list[Candidate]:
         return [one for one in self.answered if one.vg == vg]
 
@@ -98,7 +102,7 @@ class Seen:
         if not self.silent:
             return []
         listed = devices_file()
-        allowed = [one.path for one in self.answered if one.pv_uuid and (listed is None or one.pv_uuid in listed)]
+        allowed = [one.path for one in self.pvs if listed is None or one.pv_uuid in listed]
         # An empty list would mean all devices.
         return ["--devices", ",".join(allowed) or "/dev/null"]
 
@@ -162,6 +166,3 @@ def at(descriptor: int, offset: int, length: int) -> bytes:
     first = offset // probe.SIZE * probe.SIZE
     os.preadv(descriptor, [buffer], first)
     return buffer[offset - first : offset - first + length]
-
-
-__all__ = ["Candidate", "Seen", "devices_file", "examine", "find", "label"]

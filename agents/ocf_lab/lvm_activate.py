@@ -20,6 +20,7 @@ NAME_CHARACTERS = "+_.-"
 # Names that LVM gives to parts of its own (lvm(8), VALID NAMES).
 RESERVED = ("snapshot", "pvmove")
 OWNER_SECONDS = 10.0
+OTHERS_SECONDS = 3.0  # How long a stop waits for disks that are not its own, before it keeps LVM from them.
 OPEN_SECONDS = 5.0  # A volume that was unmounted a moment ago may still be open: udev looks at it.
 REMOVABLE = ("linear", "striped")  # Targets without metadata or threads of their own: nothing is left to be written.
 
@@ -262,7 +263,7 @@ class LvmActivate(ocf.Agent):
         tool = self.tool
         group = self.find(tool)
         self.check_mode(group)
-        self.memory.update(vg_uuid=group.uuid)
+        self.memory.update(vg=f"{group.name} {group.uuid}")
         wanted = self.wanted(group)
         there = {volume.lv_uuid for volume in before if not volume.hidden}
         if before and group.mode == SYSTEM_ID and self.vg_access_mode == SYSTEM_ID:
@@ -294,22 +295,28 @@ class LvmActivate(ocf.Agent):
         """Return the VG as the disks have it.  Waits for storage that is away until half of the time is over: after an outage of the whole
         SAN the service comes back by itself.
         """
-        from ocf_lab import lvm
+        from ocf_lab import candidates, lvm
 
         tool = tool or self.tool
-        patience, told = self.deadline.part(0.5), ""
+        patience, told, wait = self.deadline.part(0.5), "", candidates.PATIENCE_SECONDS
         while True:
-            seen = self.narrow(tool, patience)
+            seen = self.narrow(tool, patience.at_most(wait))
+            # What was late may only be slow: the next look gives it the time that a hang takes.
+            wait = self.watched.limits().hung
             try:
-                group = tool.report(within=max(patience.left(), self.deadline.left() / 4))
-                problem = self.incomplete(group, seen)
-                if not problem:
+                group = tool.report(within=max(patience.left(), self.deadline.left() / 4)) if seen.pvs else None
+                problem = self.incomplete(group, seen) if group else f"{self.what} not found: {lvm.why_not_found(self.vgname, seen, {})}"
+                if group and not problem:
                     return group
             except lvm.NotFound as error:
                 why = lvm.why_not_found(self.vgname, seen, tool.settings())
                 problem = f"VG {self.vgname} not found: {why}"
                 if seen.of(self.vgname):
                     raise ocf.Error(f"{problem} ({error})") from None
+            except (ocf.Hung, ocf.DeadlineExceeded) as error:
+                if not seen.silent:
+                    raise
+                problem = f"{seen.silence()}; {error}"
             if patience.left() < 1.0:
                 raise ocf.Error(problem)
             if problem != told:
@@ -322,7 +329,7 @@ class LvmActivate(ocf.Agent):
         from ocf_lab import candidates
 
         found = candidates.find()
-        candidates.examine(found, self.watched.limits(), self.guards, within.at_most(candidates.PATIENCE_SECONDS))
+        candidates.examine(found, self.watched.limits(), self.guards, within)
         seen = candidates.Seen(found)
         tool.narrowing = seen.narrowing()
         return seen
@@ -353,8 +360,10 @@ class LvmActivate(ocf.Agent):
             raise ocf.Error(f"VG {group.name} cannot be used with vg_access_mode={self.vg_access_mode}: {found}{hint}")
 
     def wanted(self, group: lvm.VolumeGroup) -> dict[str, str]:
-        """Return the LVs to be active, names and identifiers."""
-        return {name: uuid for name, uuid in group.lvs.items() if name == (self.lvname or name)}
+        """Return the LVs to be active, names and identifiers; LVM passes over what is flagged (-k y), as thin snapshots are."""
+        if self.lvname:
+            return {self.lvname: group.lvs[self.lvname]}
+        return {name: uuid for name, uuid in group.lvs.items() if name not in group.skipped}
 
     def own_id(self, tool: lvm.Lvm) -> str:
         """Return this node's system id.  Raises InvalidHere where there is none."""
@@ -463,7 +472,7 @@ class LvmActivate(ocf.Agent):
         broken = self.broken()
         why = broken
         if not broken or self.vg_access_mode == LVMLOCKD:
-            self.narrow(tool, self.deadline)
+            self.narrow(tool, self.deadline.at_most(OTHERS_SECONDS))
             why = self.deactivate_patiently(tool)
         if self.watched.here():
             if self.vg_access_mode == LVMLOCKD:
@@ -530,16 +539,16 @@ class LvmActivate(ocf.Agent):
 
         self.refuse_writers()
         for volume in self.watched.here():
-            users = dm.users(self, volume)
-            if users:
-                raise incomplete(f"LV {volume.path} is open: {users}; {why}")
-            kinds = dm.targets(self, volume)
-            if not kinds or not kinds <= set(REMOVABLE):
-                raise incomplete(f"LV {volume.path} ({', '.join(sorted(kinds))}) cannot be removed without its disks; {why}")
             try:
-                dm.remove(self, volume)
+                users, kinds = dm.users(self, volume), dm.targets(self, volume)
+                if not users and kinds and kinds <= set(REMOVABLE):
+                    dm.remove(self, volume)
             except ocf.Error as error:
                 raise incomplete(f"LV {volume.path}: {error}; {why}") from None
+            if users:
+                raise incomplete(f"LV {volume.path} is open: {users}; {why}")
+            if not kinds or not kinds <= set(REMOVABLE):
+                raise incomplete(f"LV {volume.path} ({', '.join(sorted(kinds))}) cannot be removed without its disks; {why}")
             self.log.warning(f"removed the device of LV {volume.path} without LVM: {why}")
 
     def give_up(self, tool: lvm.Lvm, broken: bool) -> None:

@@ -123,14 +123,17 @@ class Volumes(storage.Devices):
 
     def ours(self, volume: Volume) -> bool:
         """Return whether a device belongs to this resource: with `lv` the volume itself, else everything of the VG."""
-        known = self.agent.memory.get("vg_uuid")
+        name, _, known = self.agent.memory.get("vg").partition(" ")
+        if name != self.vg:
+            known = ""
         if volume.vg_uuid != known if known else volume.vg != self.vg:
             return False
         return not self.lv or (volume.lv == self.lv and not volume.hidden)
 
     def recorded(self) -> list[Volume]:
         """Return the volumes that the last start has verified."""
-        return [Volume(*text.split("\t")) for _, text in sorted(self.agent.memory.section(VOLUME).items())]
+        found = [Volume(*text.split("\t")) for _, text in sorted(self.agent.memory.section(VOLUME).items())]
+        return [volume for volume in found if self.ours(volume)]
 
     def here(self) -> list[Volume]:
         """Return all devices of this resource that are on this node."""

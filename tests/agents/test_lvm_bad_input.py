@@ -13,7 +13,7 @@ MALFORMED = {
     "vgname": ["vg/lv", "/dev/vg", "-vg", "..", "v g", "vg;reboot", "v" * 127, "vé", "a\nb"],
     "lvname": ["vg/lv", "snapshot0", "pvmove0", "a_rimage_0", "pool_tdata", "x_mlog", "-lv", ".", "l v"],
     "vg_access_mode": ["systemid", "SYSTEM_ID", "none"],
-    "activation_mode": ["exclusiv", "shared"],
+    "activation_mode": ["exclusively", "shared"],
     "tag": ["@pacemaker", "a b", 'x"]}'],
     "partial_activation": ["maybe"],
     "degraded_activation": ["2"],

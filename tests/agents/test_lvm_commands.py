@@ -25,6 +25,14 @@ def test_a_report_becomes_a_group() -> None:
     assert (group.missing, len(group.pvs)) == (["POBNMc-NI6F-BpBu-oRAD-fUeP-6h29-NAFvM7"], 2)
     assert group.lvs == {"a": "lg700aSFGHYWYE1pH7ivbMB8sN7PjuzH"}
     assert group.tags == ["one", "two"]
+    assert group.skipped == set()
+
+
+def test_volumes_that_lvm_passes_over_are_not_waited_for() -> None:
+    """`lvcreate -k y`, which thin snapshots have by default; the field's value is that of 2.03.16."""
+    told = report()
+    told["lv"].append({"lv_name": "snap", "lv_uuid": "x", "lv_skip_activation": "skip activation"})
+    assert lvm.VolumeGroup(told).skipped == {"snap"}
 
 
 @pytest.mark.parametrize(

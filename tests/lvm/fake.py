@@ -228,7 +228,8 @@ def fullreport(found: dict[str, Any], options: dict[str, str], rest: list[str]) 
 
 def vgs(found: dict[str, Any], options: dict[str, str], rest: list[str]) -> str:
     group = group_of(found, rest[0], scan(found, options))
-    fields = {"vg_systemid": group["owner"], "vg_seqno": group["seqno"], "vg_tags": ",".join(group["tags"])}
+    fields = {"vg_systemid": group["owner"], "vg_seqno": group["seqno"], "vg_tags": ",".join(group["tags"]),
+              "vg_autoactivation": "enabled" if group["autoactivation"] else ""}  # fmt: skip
     return f"  {fields[options['-o']]}"
 
 

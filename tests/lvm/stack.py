@@ -166,7 +166,7 @@ class Group:
 
     def mount(self, lv: str) -> Path:
         place = DIRECTORY / f"mnt-{self.name}-{lv}"
-        place.mkdir(exist_ok=True)
+        place.mkdir(parents=True, exist_ok=True)
         run("mkfs.ext4", "-q", f"/dev/{self.name}/{lv}")
         run("mount", f"/dev/{self.name}/{lv}", str(place))
         self.mounts.append(place)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.lvm.conftest import IO_TIMEOUT, PATIENCE, MakeResource
-from tests.lvm.stack import DIRECTORY, OTHER, OWN, await_true, run
+from tests.lvm.stack import DIRECTORY, OTHER, await_true, run
 
 
 @pytest.fixture
@@ -263,27 +263,6 @@ def test_a_stop_needs_no_living_disk(resource: MakeResource) -> None:
     assert one.group.active == set()
 
 
-def test_a_stop_after_errors_fences_where_that_is_asked_for(resource: MakeResource) -> None:
-    one = resource(fence_on_io_error="yes").started()
-    one.group.disk.fail()
-    result = one.node.stop()
-    assert (result.code, "fence_on_io_error" in result.reason) == (1, True), result
-
-
-def test_an_open_volume_is_reported_with_its_user(resource: MakeResource) -> None:
-    one = resource().started()
-    place = one.group.mount("a")
-    result = one.node.stop()
-    assert (result.code, f"mounted on {place}" in result.reason) == (1, True), result
-    run("umount", str(place))
-    # LVM has closed what it could.
-    assert one.node.start().code == 0
-    with open(f"/dev/{one.group.name}/b", "rb"):
-        result = one.node.stop()
-        assert (result.code, f"by process {os.getpid()}" in result.reason) == (1, True), result
-    assert one.node.stop().code == 0
-
-
 def test_queueing_without_a_path_is_a_hang_at_once(resource: MakeResource) -> None:
     """The lab's multipath map queues and has lost all its paths."""
     one = resource(map="mpathb", lvs=("a",), io_timeout="auto").started()
@@ -305,42 +284,6 @@ def test_one_path_less_is_no_failure(resource: MakeResource) -> None:
     assert one.node.monitor(level=10, timeout=60.0).code in (0, 190)
 
 
-def test_slow_is_a_warning(resource: MakeResource) -> None:
-    one = resource(lvs=("a",), io_slow_max="60").started()
-    one.group.disk.slow(1500)
-    result = one.node.monitor(level=10)
-    assert (result.code, "storage slow: read took" in result.reason) == (190, True), result
-
-
-def test_a_writer_that_cannot_be_ended_makes_stop_fail(resource: MakeResource) -> None:
-    """A start is killed whose vgchange hangs in D state: when the disk is back its write would land."""
-    one = resource()
-    one.group.give_away()
-    one.group.disk.flakey(3600, 0)
-    call = one.node.begin("start", kill_after=25.0, timeout=60.0)
-    one.group.disk.hang()
-    call.finish()
-    stopped = one.node.stop()
-    one.group.disk.heal()
-    if stopped.code == 0:
-        assert one.group.active == set()
-        assert not [pid for pid in filter(str.isdigit, os.listdir("/proc")) if "vgchange" in comm(pid)]
-
-
-def comm(pid: str) -> str:
-    try:
-        return Path(f"/proc/{pid}/comm").read_text()
-    except OSError:
-        return ""
-
-
-def test_the_owner_is_taken_over(resource: MakeResource) -> None:
-    one = resource()
-    one.group.give_away()
-    assert one.node.start().code == 0
-    assert (one.group.owner, one.group.active) == (OWN, {"a", "b"})
-
-
 def test_volumes_of_every_kind(resource: MakeResource) -> None:
     one = resource(disks=2, lvs=("plain-one",), name="vg-with-hyphens")
     group = one.group
@@ -359,23 +302,3 @@ def test_volumes_of_every_kind(resource: MakeResource) -> None:
     assert result.code == 0, result
     stopped = one.node.stop()
     assert (stopped.code, group.active) == (0, set()), stopped
-
-
-def test_two_resources_of_one_group(resource: MakeResource) -> None:
-    one = resource()
-    first, second = one.executor("first", lvname="a"), one.executor("second", lvname="b")
-    calls = [first.begin("start"), second.begin("start")]
-    assert [call.finish().code for call in calls] == [0, 0]
-    assert one.group.active == {"a", "b"}
-    assert first.stop().code == 0
-    assert one.group.active == {"b"}
-    assert (first.probe().code, second.monitor(level=20).code) == (7, 0)
-    assert second.stop().code == 0
-
-
-def test_a_hidden_part_is_no_volume(resource: MakeResource) -> None:
-    one = resource(lvs=("a-real",))
-    assert one.executor(lvname="snapshot0").start().code == 6
-    assert one.executor(lvname="a_rimage_0").start().code == 6
-    assert one.executor(lvname="a-real").start().code == 0
-    assert one.executor(lvname="a").probe().code == 7

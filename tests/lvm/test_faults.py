@@ -1,0 +1,228 @@
+"""Storage that fails under the agent, and what it must never say then: on a node's device-mapper, or on the stand-ins."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.lvm.conftest import IO_TIMEOUT, PATIENCE, MakeResource
+from tests.lvm.stack import OTHER, OWN, await_true, run
+
+
+def comm(pid: str) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
+
+
+def running(name: str) -> list[str]:
+    return [pid for pid in filter(str.isdigit, os.listdir("/proc")) if comm(pid) == name]
+
+
+def test_errors_name_the_way_down(resource: MakeResource) -> None:
+    one = resource(lvs=("a",)).started()
+    one.group.disk.fail()
+    result = one.node.monitor(level=10)
+    assert (result.code, result.seconds < PATIENCE) == (1, True), result
+    assert "I/O error: read: EIO" in result.reason
+    assert f"LV {one.group.name}/a on " in result.reason
+    assert one.node.monitor().code == 0, "level 0 reads nothing"
+    one.group.disk.heal()
+    assert one.node.monitor(level=10).code == 0
+
+
+def test_a_hang_is_known_from_then_on(resource: MakeResource) -> None:
+    one = resource().started()
+    one.group.disk.hang()
+    first = one.node.monitor(level=10)
+    assert (first.code, "storage hang: read unanswered" in first.reason) == (1, True), first
+    assert IO_TIMEOUT <= first.seconds < IO_TIMEOUT + PATIENCE
+    for _ in range(3):
+        again = one.node.monitor(level=10)
+        assert (again.code, again.seconds < PATIENCE) == (1, True), again
+    assert one.node.probe().code == 0
+    stopped = one.node.stop()
+    assert (stopped.code, "storage hang" in stopped.reason) == (1, True), stopped
+    assert stopped.seconds < 3 + PATIENCE
+    assert one.group.active == {"a", "b"}
+    one.group.disk.heal()
+    await_true("the readers are gone", lambda: one.node.monitor(level=10).code == 0)
+    assert one.node.stop().code == 0
+
+
+def test_a_stop_finds_out_by_itself_that_the_disk_hangs(resource: MakeResource) -> None:
+    one = resource().started()
+    one.group.disk.hang()
+    stopped = one.node.stop()
+    assert (stopped.code, "storage hang" in stopped.reason) == (1, True), stopped
+    assert stopped.seconds < IO_TIMEOUT + PATIENCE
+
+
+def test_a_stop_on_a_dead_disk_removes_closed_volumes(resource: MakeResource) -> None:
+    one = resource().started()
+    one.group.disk.fail()
+    stopped = one.node.stop()
+    assert (stopped.code, one.group.active) == (0, set()), stopped
+
+
+def test_an_open_volume_on_a_dead_disk_is_not_stopped(resource: MakeResource) -> None:
+    one = resource().started()
+    with open(f"/dev/{one.group.name}/b", "rb"):
+        one.group.disk.fail()
+        stopped = one.node.stop()
+        assert (stopped.code, f"by process {os.getpid()}" in stopped.reason) == (1, True), stopped
+        assert "b" in one.group.active
+    assert one.node.stop().code == 0
+
+
+def test_a_dead_disk_of_somebody_else_holds_nothing_up(resource: MakeResource) -> None:
+    one, other = resource(), resource()
+    other.group.disk.hang()
+    for action, level in (("start", None), ("monitor", 10), ("monitor", 20), ("start", None), ("stop", None)):
+        result = one.node.call(action, level=level, interval=10.0 if level else 0.0)
+        assert result.code == 0, result
+
+
+def test_a_start_on_a_disk_that_hangs_waits_and_is_refused(resource: MakeResource) -> None:
+    one = resource()
+    one.group.disk.hang()
+    result = one.node.start(timeout=24.0)
+    assert (result.code, "storage hang" in result.reason or "not answering" in result.reason) == (1, True), result
+    assert result.seconds < 24
+    assert one.group.active == set()
+
+
+def test_a_silent_disk_of_the_group_is_not_a_missing_one(resource: MakeResource) -> None:
+    one = resource(disks=2, lvs=("a",), partial_activation="yes")
+    one.group.disks[1].hang()
+    result = one.node.start(timeout=24.0)
+    assert (result.code, "does not answer" in result.reason) == (1, True), result
+    assert one.group.active == set()
+
+
+def test_a_missing_disk_is_counted_and_named(resource: MakeResource) -> None:
+    one = resource(disks=2, lvs=("a",))
+    one.group.give_away()
+    one.group.disks[1].pull()
+    result = one.node.start(timeout=24.0)
+    assert (result.code, "1 of 2 PVs of VG" in result.reason) == (1, True), result
+    assert one.group.owner == OTHER
+    one.group.disks[1].plug()
+
+
+def test_a_writer_that_cannot_be_ended_makes_stop_fail(resource: MakeResource) -> None:
+    """A start leaves a vgchange behind that waits for the disk: when that is back, its write lands."""
+    one = resource(io_slow_max="0")
+    one.group.give_away()
+    one.group.disk.slow(400)
+    call = one.node.begin("start", timeout=40.0)
+    await_true("LVM changes the owner", lambda: running("vgchange"), 40)
+    one.group.disk.hang()
+    started = call.finish()
+    assert started.code == 1, started
+    assert running("vgchange"), "it waits for the disk"
+    stopped = one.node.stop()
+    assert (stopped.code, "may still write" in stopped.reason, stopped.seconds < 3 + PATIENCE) == (1, True, True), stopped
+    one.group.disk.heal()
+    await_true("it is gone", lambda: not running("vgchange"))
+    assert one.node.stop().code == 0
+
+
+def test_who_holds_the_lock_is_named(resource: MakeResource) -> None:
+    """A command of somebody hangs with the lock of the VG, for which all others wait without limit."""
+    one = resource().started()
+    lock = f"/run/lock/lvm/V_{one.group.name}"
+    script = f"import fcntl, time; f = open('{lock}', 'w'); fcntl.flock(f, fcntl.LOCK_EX); print(flush=True); time.sleep(600)"
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as holder:
+        try:
+            assert holder.stdout
+            holder.stdout.readline()
+            run("dmsetup", "remove", f"{one.group.name.replace('-', '--')}-a")
+            result = one.node.start(timeout=20.0)
+            assert (result.code, f"held by process {holder.pid}" in result.reason) == (1, True), result
+            assert one.node.stop(timeout=30.0).code == 0, "closed volumes need no lock to be removed"
+        finally:
+            holder.kill()
+    assert one.group.active == set()
+
+
+@pytest.mark.parametrize("mode, reason", [("lvmlockd", "its metadata speak of system_id"), ("clvmd", "its metadata speak of system_id")])
+def test_an_access_mode_that_does_not_fit(resource: MakeResource, mode: str, reason: str) -> None:
+    one = resource(vg_access_mode=mode)
+    result = one.node.start()
+    assert (result.code, reason in result.reason) == (1, True), result
+
+
+def test_an_exported_group(resource: MakeResource) -> None:
+    one = resource()
+    run("vgexport", one.group.name)
+    result = one.node.start()
+    assert (result.code, "vgimport" in result.reason) == (1, True), result
+    run("vgimport", one.group.name)
+
+
+def test_autoactivation_is_turned_off(resource: MakeResource) -> None:
+    one = resource()
+    run("vgchange", "--setautoactivation", "y", one.group.name)
+    assert one.node.start().code == 0
+    assert run("vgs", "--noheadings", "-o", "vg_autoactivation", one.group.name) == ""
+
+
+def test_a_stop_after_errors_fences_where_that_is_asked_for(resource: MakeResource) -> None:
+    one = resource(fence_on_io_error="yes").started()
+    one.group.disk.fail()
+    result = one.node.stop()
+    assert (result.code, "fence_on_io_error" in result.reason) == (1, True), result
+
+
+def test_an_open_volume_is_reported_with_its_user(resource: MakeResource) -> None:
+    one = resource().started()
+    place = one.group.mount("a")
+    result = one.node.stop()
+    assert (result.code, f"mounted on {place}" in result.reason) == (1, True), result
+    run("umount", str(place))
+    # LVM has closed what it could.
+    assert one.node.start().code == 0
+    with open(f"/dev/{one.group.name}/b", "rb"):
+        result = one.node.stop()
+        assert (result.code, f"by process {os.getpid()}" in result.reason) == (1, True), result
+    assert one.node.stop().code == 0
+
+
+def test_slow_is_a_warning(resource: MakeResource) -> None:
+    one = resource(lvs=("a",), io_slow_max="60").started()
+    one.group.disk.slow(1500)
+    result = one.node.monitor(level=10)
+    assert (result.code, "storage slow: read took" in result.reason) == (190, True), result
+
+
+def test_the_owner_is_taken_over(resource: MakeResource) -> None:
+    one = resource()
+    one.group.give_away()
+    assert one.node.start().code == 0
+    assert (one.group.owner, one.group.active) == (OWN, {"a", "b"})
+
+
+def test_two_resources_of_one_group(resource: MakeResource) -> None:
+    one = resource()
+    first, second = one.executor("first", lvname="a"), one.executor("second", lvname="b")
+    calls = [first.begin("start"), second.begin("start")]
+    assert [call.finish().code for call in calls] == [0, 0]
+    assert one.group.active == {"a", "b"}
+    assert first.stop().code == 0
+    assert one.group.active == {"b"}
+    assert (first.probe().code, second.monitor(level=20).code) == (7, 0)
+    assert second.stop().code == 0
+
+
+def test_a_hidden_part_is_no_volume(resource: MakeResource) -> None:
+    one = resource(lvs=("a-real",))
+    assert one.executor(lvname="snapshot0").start().code == 6
+    assert one.executor(lvname="a_rimage_0").start().code == 6
+    assert one.executor(lvname="a-real").start().code == 0
+    assert one.executor(lvname="a").probe().code == 7
