@@ -94,6 +94,11 @@ class Seen:
     def pvs(self) -> list[Candidate]:
         return [one for one in self.answered if one.pv_uuid]
 
+    @property
+    def failing(self) -> bool:
+        """Whether a disk answers, and with an error."""
+        return any(isinstance(one.trouble, probe.StorageError) for one in self.silent)
+
     def of(self, vg: str) -> list[Candidate]:
         return [one for one in self.answered if one.vg == vg]
 

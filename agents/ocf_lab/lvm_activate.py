@@ -293,7 +293,7 @@ class LvmActivate(ocf.Agent):
 
     def find(self, tool: lvm.Lvm | None = None) -> lvm.VolumeGroup:
         """Return the VG as the disks have it.  Waits for storage that is away until half of the time is over: after an outage of the whole
-        SAN the service comes back by itself.
+        SAN the service comes back by itself.  What answers with errors is not waited for: this may be the only node that has lost it.
         """
         from ocf_lab import candidates, lvm
 
@@ -317,7 +317,7 @@ class LvmActivate(ocf.Agent):
                 if not seen.silent:
                     raise
                 problem = f"{seen.silence()}; {error}"
-            if patience.left() < 1.0:
+            if patience.left() < 1.0 or seen.failing:
                 raise ocf.Error(problem)
             if problem != told:
                 told = problem

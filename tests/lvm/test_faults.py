@@ -97,6 +97,13 @@ def test_a_start_on_a_disk_that_hangs_waits_and_is_refused(resource: MakeResourc
     assert one.group.active == set()
 
 
+def test_a_start_on_a_disk_with_errors_is_refused_at_once(resource: MakeResource) -> None:
+    one = resource()
+    one.group.disk.fail()
+    result = one.node.start()
+    assert (result.code, "I/O error" in result.reason, result.seconds < 2 * PATIENCE) == (1, True, True), result
+
+
 def test_a_silent_disk_of_the_group_is_not_a_missing_one(resource: MakeResource) -> None:
     one = resource(disks=2, lvs=("a",), partial_activation="yes")
     one.group.disks[1].hang()
