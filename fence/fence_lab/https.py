@@ -149,7 +149,8 @@ class HttpsConnection(Connection):
         self._transport, self._trust = transport, transport.trust
         self._fingerprint: str | None = None
         self._places: list[tuple[int, reach.Place]] = []
-        # More than one thread comes here only when a caller gave up a request and asks again: each has its own exchange and wire.
+        # More than one thread comes here when a caller gave up a request and asks again, and when several nodes are asked for the names
+        # of their guests by way of one: each thread has its own exchange and wire.
         self._of_thread = threading.local()
         self._wires: list[Any] = []
         self._adapter = adapter(self)
@@ -378,20 +379,25 @@ class HttpsTransport(Transport):
     def side_by_side(self, calls: Mapping[K, Callable[[], T]], within: float) -> dict[K, T | FenceError]:
         by = time.monotonic() + within
         values: dict[K, T | FenceError] = {}
-        unexpected: list[BaseException] = []
+        defects: dict[K, BaseException] = {}
 
         def make(key: K, call: Callable[[], T]) -> None:
             try:
                 values[key] = call()
             except FenceError as error:
                 values[key] = error
-            except BaseException as error:  # noqa: BLE001 - raised again by the thread that asked
-                unexpected.append(error)
+            except BaseException as error:  # noqa: BLE001 - raised or told by the thread that asked
+                defects[key] = error
 
         threads = [reach.in_thread(functools.partial(make, key, call), f"beside {key}") for key, call in calls.items()]
         for thread in threads:
             thread.join(max(0.0, by - time.monotonic()))
-        if unexpected:
-            raise unexpected[0]
         ended = dict(values)
+        answered = any(not isinstance(value, FenceError) for value in ended.values())
+        for key, error in dict(defects).items():
+            if not answered:
+                raise error
+            self.log.warning("%s: %s: %s (a defect; -v shows where)", key, type(error).__name__, error)
+            self.log.debug("traceback", exc_info=error)
+            ended[key] = Lost(f"{key}: a defect kept the answer from being read ({type(error).__name__})")
         return {key: ended[key] if key in ended else Lost(f"{key}: no end within {within:.2g} s") for key in calls}

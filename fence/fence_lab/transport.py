@@ -78,5 +78,6 @@ class Transport(Protocol):
     def side_by_side(self, calls: Mapping[K, Callable[[], T]], within: float) -> dict[K, T | FenceError]:
         """Make the calls at the same time and return each one's value, or the FenceError that it raised, in the order of `calls`.
 
-        A call without an end after `within` seconds is given up, as Lost.  Other exceptions are raised.
+        A call without an end after `within` seconds is given up, as Lost.  Another exception is a defect: it is raised if no call has
+        returned a value, else it is told and becomes Lost, as there is somebody to go on with.  (A simulation may always raise it.)
         """

@@ -415,8 +415,27 @@ def test_calls_side_by_side_keep_their_order_and_their_errors(place: Place) -> N
     assert list(done) == ["slow", "lost", "quick"]
     assert (done["slow"], done["quick"], str(done["lost"])) == (1, 2, "x")
     assert transport.side_by_side({}, within=1) == {}
+
+
+def test_a_defect_in_one_call_leaves_the_others(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    """A hypervisor whose call ends in a defect is one that has not answered: a node was not fenced once though another one had."""
+    caplog.set_level(logging.DEBUG)
+    done = place.transport().side_by_side({"pve1": lambda: 1 // 0, "pve2": lambda: 1}, within=5)
+    assert done["pve2"] == 1
+    assert isinstance(done["pve1"], Lost)
+    assert str(done["pve1"]) == "pve1: a defect kept the answer from being read (ZeroDivisionError)"
+    (told,) = (record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING)
+    assert told.startswith("pve1: ZeroDivisionError: ")
+    assert "(a defect; -v shows where)" in told
+    assert "Traceback" in caplog.text
+
+
+def test_a_defect_is_raised_where_nobody_answered(place: Place) -> None:
+    def silent() -> int:
+        raise Lost("x")
+
     with pytest.raises(ZeroDivisionError):
-        transport.side_by_side({"a": lambda: 1 / 0, "b": lambda: 1}, within=5)
+        place.transport().side_by_side({"pve1": lambda: 1 // 0, "pve2": silent}, within=5)
 
 
 def test_a_call_that_hangs_is_given_up(place: Place) -> None:
