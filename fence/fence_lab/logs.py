@@ -46,12 +46,14 @@ def hide(*secrets: str) -> None:
 def forget() -> None:
     """Forget all secrets: one process may run several actions, in tests."""
     global _pattern  # noqa: PLW0603  as above
-    _secrets.clear()
-    _pattern = None
+    with _hiding:
+        _secrets.clear()
+        _pattern = None
 
 
 def masked(text: str) -> str:
-    return _pattern.sub("****", text) if _pattern else text
+    pattern = _pattern  # Looked at once: a thread that was given up may still log when the next action forgets.
+    return pattern.sub("****", text) if pattern else text
 
 
 def written(secret: str) -> set[str]:

@@ -11,6 +11,7 @@ import re
 import socket
 import stat
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -73,6 +74,32 @@ def test_secrets_become_known_side_by_side() -> None:
     finally:
         sys.setswitchinterval(switching)
         logs.forget()
+
+
+def test_secrets_are_forgotten_beside_threads_that_were_given_up() -> None:
+    """What an action has given up learns secrets and logs still while the next one, in the same process, begins."""
+    over = threading.Event()
+
+    def late(number: int) -> None:
+        turn = 0
+        while not over.is_set():
+            turn += 1
+            logs.hide(f"ticket-{number}-{turn}")
+            logs.masked("nothing secret")
+
+    switching = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            threads = [pool.submit(late, number) for number in range(2)]
+            until = time.monotonic() + 1
+            while time.monotonic() < until and not any(thread.done() for thread in threads):
+                logs.forget()
+            over.set()
+            for thread in threads:
+                thread.result()
+    finally:
+        sys.setswitchinterval(switching)
 
 
 def test_masking_leaves_the_rest() -> None:
