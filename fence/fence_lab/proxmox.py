@@ -138,8 +138,9 @@ class Endpoint:
             raise Garbled(f"{self} answered a login with something other than a ticket")
         logs.hide(ticket)
         logs.hide(csrf)
-        self._headers = {"Cookie": f"PVEAuthCookie={quote(ticket, safe=':/=+@')}"}
+        # The ticket last: a thread that sees it sends both, and another login may have been given up, but not ended.
         self._csrf = {"CSRFPreventionToken": csrf}
+        self._headers = {"Cookie": f"PVEAuthCookie={quote(ticket, safe=':/=+@')}"}
 
     def like(self, other: Endpoint) -> Endpoint:
         """Take over another endpoint's login; returns this one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,6 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from fence_lab.clock import Clock, Deadline
+from fence_lab.https import HttpsTransport
+from fence_lab.proxmox import Credentials, Endpoint
+from fence_lab.transport import Address
 from lab.proxmox import faults
 from lab.proxmox.server import Standin
 from lab.proxmox.world import World
@@ -349,3 +354,23 @@ def two_endpoints_differ_and_nobody_knows_who_is_quorate(agent: Agent) -> None:
 @pytest.mark.parametrize("scene", SCENES, ids=str)
 def test_the_list(stage: Stage, scene: Scene) -> None:
     stage(scene)
+
+
+# More than one thread at one address.
+
+def test_a_ticket_is_never_seen_without_its_token() -> None:
+    """A thread that posts while another one logs in takes what is there; a ticket alone is refused."""
+    seen: list[tuple[bool, bool]] = []
+
+    class Watched(Endpoint):
+        def __setattr__(self, name: str, value: object) -> None:
+            super().__setattr__(name, value)
+            if "_again" in vars(self):
+                seen.append((bool(self._headers), bool(self._csrf)))
+
+    clock, log = Clock(), logging.getLogger("tests.fence.endpoints")
+    connection = HttpsTransport(log=log).connection(Address("pve1", 8006))
+    endpoint = Watched(connection, Credentials("root@pam", "x"), Deadline.after(clock, 5), log)
+    endpoint.adopt("PVE:root@pam:66F0::x", "66F0:y")
+    assert seen[-1] == (True, True)
+    assert (True, False) not in seen
