@@ -110,7 +110,7 @@ def properties(configuration: ElementTree.Element) -> ElementTree.Element:
     return ElementTree.SubElement(options, "cluster_property_set", id="cib-bootstrap-options") if named is None else named
 
 
-def push(lab: Room, wanted: ElementTree.Element, mark: str | None) -> None:
+def push(lab: Room, wanted: ElementTree.Element, word: str | None) -> None:
     """Make this the cluster's configuration at one stroke, but for what the cluster itself wrote there.  Raises NotSo."""
     live = ElementTree.fromstring(done(lab, FIRST, "cibadmin --query --scope configuration", "reading the configuration", 30))
     for tag in ("resources", "constraints", "rsc_defaults", "op_defaults"):
@@ -122,8 +122,8 @@ def push(lab: Room, wanted: ElementTree.Element, mark: str | None) -> None:
         if pair.get("name") not in OWN_PROPERTIES:
             options.remove(pair)
     options.extend(list(properties(wanted)))
-    if mark is not None:
-        ElementTree.SubElement(options, "nvpair", id=f"cib-bootstrap-options-{MARK}", name=MARK, value=mark)
+    if word is not None:
+        ElementTree.SubElement(options, "nvpair", id=f"cib-bootstrap-options-{MARK}", name=MARK, value=word)
     text = ElementTree.tostring(live, encoding="unicode")
     done(lab, FIRST, "cibadmin --replace --scope configuration --xml-pipe", "the push of the configuration", 60, text)
 
@@ -169,7 +169,7 @@ def configure(lab: Room, setting: Setting) -> None:
         if old is None or old.layout is not setting.layout:
             make_volumes(lab)
             make_database(lab, setting.layout)
-        push(lab, wanted, json.dumps({name: value.value for name, value in vars(setting).items()}))
+        push(lab, wanted, mark(setting))
     else:
         agents.install(lab, setting.agents)
     heal(lab, setting, HEALTHY_SECONDS)
@@ -181,13 +181,23 @@ def key(setting: Setting) -> str:
     return saved.key(str(setting), Path(__file__).parent)
 
 
+def mark(setting: Setting) -> str:
+    """Return what a configuration says of itself: what it is, and what it was made of."""
+    told = {name: value.value for name, value in vars(setting).items()}
+    return json.dumps({**told, "recipe": roots.digest(*stack.commands(setting))})
+
+
 def configured(lab: Room) -> Setting | None:
-    """Return what the cluster is configured as; None where that is nothing of ours.  Raises NotSo when no node answers."""
+    """Return what the cluster is configured as; None where that is nothing of ours, or ours of another day.
+
+    Raises NotSo when no node answers.
+    """
     for node in plan.NODES.values():
         asked = ssh.run(lab, node, f"crm_attribute --type crm_config --name {MARK} --query --quiet", 20)
         if asked.returncode == 0:
             told = json.loads(asked.stdout)
-            return Setting(Agents(told["agents"]), Profile(told["profile"]), Layout(told["layout"]))
+            setting = Setting(Agents(told["agents"]), Profile(told["profile"]), Layout(told["layout"]))
+            return setting if asked.stdout.strip() == mark(setting) else None
     return None
 
 

@@ -60,6 +60,8 @@ def commands(setting: Setting) -> list[str]:
     """Return the commands that make the whole configuration out of an empty one, each without its first word."""
     volumes = VOLUMES[setting.layout]
     return [
+        # Pacemaker does one thing at a time on a node with a load of 0.8, which an emulated one always has.
+        "property set load-threshold=400%",
         "resource defaults update resource-stickiness=1",
         *fencing(setting),
         *(line for each in volumes for line in volume(each, setting)),

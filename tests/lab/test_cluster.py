@@ -106,7 +106,7 @@ def test_a_push_keeps_what_the_cluster_wrote_itself(monkeypatch: pytest.MonkeyPa
     assert [node.get("uname") for node in told.iter("node")] == ["rhel1"]
     assert "old" not in [found.get("id") for found in told.iter("primitive")]
     names = {pair.get("name") for pair in configure.properties(told)}
-    assert names == {"dc-version", "priority-fencing-delay", configure.MARK}
+    assert names == {"dc-version", "load-threshold", "priority-fencing-delay", configure.MARK}
     ids = [element.get("id") for element in told.iter() if element.get("id")]
     assert len(ids) == len(set(ids))
 
@@ -158,6 +158,18 @@ def test_the_shells_are_shell(layout: Layout) -> None:
     for text in (storage.making(volumes), storage.mounting(volumes), storage.unmounting(volumes), database.making(layout)):
         checked = subprocess.run(["sh", "-n"], input=text, capture_output=True, text=True, timeout=20)
         assert checked.returncode == 0, checked.stderr
+
+
+def test_a_configuration_of_another_day_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    word = configure.mark(OURS)
+
+    def run(*_: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.CompletedProcess([], 0, word + "\n", "")
+
+    monkeypatch.setattr(ssh, "run", run)
+    assert configure.configured(Inside()) == OURS
+    word = json.dumps({**json.loads(word), "recipe": "another"})
+    assert configure.configured(Inside()) is None
 
 
 def test_saved_disks_follow_the_setting() -> None:
