@@ -20,8 +20,11 @@ def fencing(setting: Setting) -> list[str]:
         every = f"ip={','.join(plan.HYPERVISORS)} ca_file={CA_FILE} vmtype=qemu"
         ours = setting.agents is Agents.LAB and setting.profile is Profile.RECOMMENDED
         delays = " pcmk_delay_base=15s pcmk_delay_max=30s" if setting.profile is Profile.DOCUMENT and node.name == "rhel2" else ""
-        who = f"username={plan.FENCE_USER} password={plan.FENCE_PASSWORD} plug={node.vmid}{delays} pcmk_host_list={node.name}"
-        lines.append(f"stonith create fence-{node.name} fence_pve {every if ours else document} {who} op monitor interval=60s timeout=60s")
+        # The time that the agent gives itself, like that of its monitor, is for nodes that are slower than any real one.
+        limit = " time_limit=45" if setting.agents is Agents.LAB else ""
+        who = f"username={plan.FENCE_USER} password={plan.FENCE_PASSWORD} plug={node.vmid}{delays} pcmk_host_list={node.name}{limit}"
+        times = "op monitor interval=60s timeout=60s op start timeout=60s"
+        lines.append(f"stonith create fence-{node.name} fence_pve {every if ours else document} {who} {times}")
         lines.append(f"constraint location fence-{node.name} avoids {node.name}")
     if setting.profile is Profile.RECOMMENDED:
         lines.append("property set priority-fencing-delay=10s")
