@@ -20,6 +20,7 @@ FIRST, SECOND = plan.NODES.values()
 PCS_SECONDS = 480.0
 HEALTHY_SECONDS = 300.0
 STOP_SECONDS = 240.0
+PCSD_SECONDS = 240.0  # It is the last service that a node starts.
 # A cluster property of our own: it goes with the configuration, to both nodes and over every boot.
 MARK = "lab-setting"
 OWN_PROPERTIES = ("cluster-infrastructure", "cluster-name", "dc-version", "have-watchdog")
@@ -64,7 +65,8 @@ def create(lab: Room) -> None:
         return
     roots.say("making the cluster")
     names = " ".join(f"{node.name} addr={node.address('link')}" for node in plan.NODES.values())
-    ssh.await_success(lab, FIRST, "systemctl is-active pcsd", 60, "pcsd runs")
+    for node in plan.NODES.values():
+        ssh.await_success(lab, node, "systemctl --quiet is-active pcsd", PCSD_SECONDS, "pcsd runs")
     done(lab, FIRST, f"pcs host auth {' '.join(plan.NODES)} -u hacluster -p hacluster", "pcs host auth", PCS_SECONDS)
     parcel = done(lab, FIRST, "set -e\n" + CREATE.format(nodes=names), "making the cluster's configuration", PCS_SECONDS)
     done(lab, SECOND, "base64 -d | tar -C / -x && sync", "taking the cluster's configuration", 30, parcel.strip().splitlines()[-1])

@@ -10,6 +10,7 @@ from lab.machine import image, plan
 from lab.machine.room import NotSo, Room, alive
 
 CONNECT_SECONDS = 10
+PAUSE_SECONDS, TRY_SECONDS = 2.0, 60.0
 
 
 def command(node: plan.Node, words: Sequence[str], within: float | None = None, terminal: bool = False) -> list[str]:
@@ -31,10 +32,15 @@ def run(room: Room, node: plan.Node, shell: str, within: float = 30.0, text: str
 
 
 def await_success(room: Room, node: plan.Node, shell: str, within: float, what: str) -> float:
-    """Try a command until it succeeds and return the seconds it took.  Raises NotSo with what the last attempt said."""
+    """Try a command until it succeeds and return the seconds it took.  Raises NotSo with what the last attempts said.
+
+    It is the node that tries again: each login costs an emulated one a second, which it needs for what is waited for.
+    """
     began = time.monotonic()
+    trying = f"until {shell}; do sleep {PAUSE_SECONDS:g}; done"
     while True:
-        done = run(room, node, shell, within=15.0)
+        left = within - (time.monotonic() - began)
+        done = run(room, node, trying, within=max(CONNECT_SECONDS, min(TRY_SECONDS, left)))
         spent = time.monotonic() - began
         if done.returncode == 0:
             return spent
@@ -43,4 +49,4 @@ def await_success(room: Room, node: plan.Node, shell: str, within: float, what: 
         if spent > within:
             said = (done.stderr or done.stdout).strip()
             raise NotSo(f"{node.name}: {what} still not so after {spent:.0f} s (exit code {done.returncode}): {said[-500:]}")
-        time.sleep(0.5)
+        time.sleep(PAUSE_SECONDS)
