@@ -15,7 +15,7 @@ WHAT =
 # A plain `su` leaves these out.
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 
-.PHONY: help setup demo test bench lab lab-full install
+.PHONY: help setup demo test bench lab lab-full rpm install
 
 help:
 	@echo 'make demo     the stock agent and ours over one database whose storage stops answering: a table and a picture'
@@ -24,6 +24,7 @@ help:
 	@echo 'make lab      two virtual machines, a SAN and a hypervisor: a killed server and storage that stops answering, with the'
 	@echo '              stock agents and ours, as a report; half an hour without KVM.  python3 -m lab --help does each step alone'
 	@echo 'make lab-full all that a whole report has: a day without KVM; interrupted, it goes on where it was'
+	@echo 'make rpm      the packages of the last commit for RHEL 9, built twice and compared, in a dnf repository: dist/rpm'
 	@echo 'make setup    what all above begin with: see what is missing on this machine and install it'
 	@echo 'make install  the framework, the agents and fence_pve, into this machine or below DESTDIR'
 	@echo
@@ -51,6 +52,11 @@ lab: setup
 
 lab-full: setup
 	@$(PYTHON) -m lab full
+
+rpm: setup
+	@mkdir -p dist/rpm
+	@$(PYTHON) -m lab.roots run --share dist/rpm rpm -- sh rpm/build.sh $(CURDIR)/dist/rpm
+	@$(PYTHON) -m lab.roots run --share dist/rpm dnf -- sh rpm/check.sh $(CURDIR)/dist/rpm
 
 install:
 	install -d $(DESTDIR)$(PYTHONDIR) $(DESTDIR)$(OCFDIR) $(DESTDIR)$(SBINDIR)

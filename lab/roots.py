@@ -65,6 +65,12 @@ ROOTS = {
     ),
     # The newest.
     "trixie": Root("trixie", python="3.13", postgresql=17),
+    # Where the RPMs are built: the Python of RHEL 9, whose bytecode they hold, and next to its rpm.  `make rpm` alone needs these two.
+    "rpm": Root("bullseye", python="3.9", postgresql=13, pins=("requests==2.25.1", "urllib3==1.26.5"),
+                packages=("git", "man-db", "rpm")),
+    # What a distributor looks at them with.
+    "dnf": Root("bookworm", python="3.11", postgresql=15, groups=(),
+                packages=("createrepo-c", "dnf", "dnf-plugins-core", "rpm", "rpmlint")),
 }  # fmt: skip
 
 
@@ -155,7 +161,7 @@ def build(name: str) -> None:
             installing(name, debian, PYTHON_RECIPE, list(root.groups), venv=half, pins=root.pins)
             half.rename(python)
             say(f"{name}: installed in {time.monotonic() - started:.0f} s")
-        forget_old(root, keep=(debian, python))
+        forget_old(root)
 
 
 def fresh(directory: Path) -> Path:
@@ -164,8 +170,9 @@ def fresh(directory: Path) -> Path:
     return directory
 
 
-def forget_old(root: Root, keep: Sequence[Path]) -> None:
+def forget_old(root: Root) -> None:
     """Remove what older recipes left, unless a run still uses it."""
+    keep = {directory for one in ROOTS.values() for directory in (debian_directory(one), python_directory(one))}
     for old in CACHE.glob(f"{root.suite}-*"):
         if old not in keep and time.time() - old.stat().st_mtime > 7 * 86400:
             shutil.rmtree(old, ignore_errors=True)
