@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -112,14 +113,16 @@ class Hardware:
         return f"{name}: {', '.join(words) or 'healthy'}" + (f"; {waited} requests had been waiting" if waited else "")
 
     def save(self, to: str) -> str:
-        """Copy all disks into a new directory.  Raises ValueError while a node is on."""
-        on = [node.name for node in plan.NODES.values() if self.power.running(node.vmid) is not None]
-        if on:
-            raise ValueError(f"{' and '.join(on)} must be off: a disk that is in use is not one that can be booted from")
+        """Copy all disks into a new directory, as they are at one moment: the nodes stand still meanwhile."""
         saved = roots.fresh(Path(to))
-        self.san.save(saved)
-        for machine in self.machines.values():
-            machine.save(saved)
+        with ExitStack() as resuming, self.power.lock:
+            for machine in self.machines.values():
+                if machine.pid is not None:
+                    machine.pause()
+                    resuming.callback(machine.resume)
+            self.san.save(saved)
+            for machine in self.machines.values():
+                machine.save(saved)
         return f"disks saved in {to}"
 
     def history(self) -> dict[str, Any]:

@@ -107,8 +107,15 @@ class Machine:
             self.process.wait()
             self.process, self.since = None, time.time()
 
+    def pause(self) -> None:
+        """Let the machine stand still, its clock too.  Raises OSError when QEMU does not answer."""
+        qmp(self.qmp, "stop")
+
+    def resume(self) -> None:
+        qmp(self.qmp, "cont")
+
     def save(self, saved: Path) -> None:
-        """Copy the disk of a machine that is off."""
+        """Copy the disk of a machine that is off or stands still."""
         copy(opened(self.disk), saved / saved_name(self.node))
 
     def reset(self) -> None:

@@ -8,15 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from lab import roots
-from lab.machine import boot, image, plan, room, ssh
+from lab.machine import image, plan, room, ssh
 
 # Disks that are saved under new keys again and again would fill the machine's.
 KEPT = 3
-CLUSTER_SECONDS = 180.0
-OFF_SECONDS = 120.0
+SYNC_SECONDS = 60.0
 SAVE_SECONDS = 600.0
-# The nodes leave together: one that left first would have the other take its resources over.
-STOP_CLUSTER = "! systemctl --quiet is-active corosync || pcs cluster stop --all"
 
 
 def key(what: str, sources: Path) -> str:
@@ -31,37 +28,15 @@ def find(name: str) -> Path | None:
 
 
 def save(lab: room.Room, name: str) -> None:
-    """Save the disks of a running lab, with the cluster stopped and both nodes off meanwhile.
-
-    When it returns, both nodes are up again with their storage; the cluster starts, or not, as it does after any boot.  Raises NotSo.
-    """
+    """Save the disks of a running lab.  Who begins with them finds what a power cut would have left at that moment.  Raises NotSo."""
     began = time.monotonic()
-    try:
-        switch_off(lab)
-        roots.say("copying the disks")
-        lab.order("save", to=str(room.SAVED), within=SAVE_SECONDS)
-    finally:
-        for node in plan.NODES:
-            lab.order("power", node=node, what="on")
-    keep(room.SAVED, image.saved(name))
-    boot.await_nodes(lab)
-    roots.say(f"the disks are saved; that took {time.monotonic() - began:.0f} s")
-
-
-def switch_off(lab: room.Room) -> None:
-    """Let both nodes shut down in order.  Raises NotSo."""
-    one = next(iter(plan.NODES.values()))
-    roots.say("stopping the cluster and both nodes")
-    done = ssh.run(lab, one, STOP_CLUSTER, CLUSTER_SECONDS)
-    if done.returncode:
-        raise room.NotSo(f"{one.name}: the cluster does not stop: {(done.stderr or done.stdout).strip()[-500:]}")
     with ThreadPoolExecutor() as pool:
-        list(pool.map(lambda node: ssh.run(lab, node, "systemctl --no-block poweroff"), plan.NODES.values()))
-    until = time.monotonic() + OFF_SECONDS
-    while on := [name for name, node in lab.order("status")["nodes"].items() if node["pid"]]:
-        if time.monotonic() > until:
-            raise room.NotSo(f"{' and '.join(on)} still on {OFF_SECONDS:.0f} s after poweroff")
-        time.sleep(0.5)
+        for node, done in zip(plan.NODES, pool.map(lambda node: ssh.run(lab, node, "sync", SYNC_SECONDS), plan.NODES.values())):
+            if done.returncode:
+                raise room.NotSo(f"{node}: its disk cannot be synced: {(done.stderr or done.stdout).strip()[-500:]}")
+    lab.order("save", to=str(room.SAVED), within=SAVE_SECONDS)
+    keep(room.SAVED, image.saved(name))
+    roots.say(f"the disks are saved; that took {time.monotonic() - began:.0f} s")
 
 
 def keep(half: Path, saved: Path) -> None:

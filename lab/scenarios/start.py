@@ -24,4 +24,3 @@ def ready(lab: Room, setting: Setting) -> None:
     name = configure.key(setting)
     if not saved.find(name):
         saved.save(lab, name)
-        configure.configure(lab, setting)

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -357,15 +358,37 @@ def test_of_saved_disks_those_that_were_used_last_are_kept(tmp_path: Path, monke
     assert sorted(path.name for path in tmp_path.glob("machine-*")) == [f"machine-saved-{age}" for age in range(2, saved.KEPT + 2)]
 
 
-def test_disks_are_saved_only_of_nodes_that_are_off(tmp_path: Path) -> None:
-    hardware = keeper.Hardware.__new__(keeper.Hardware)
-    machines = {name: Fake(node) for name, node in plan.NODES.items()}
-    hardware.power = power.Power(machines)
+class Standing(Fake):
+    """A machine that tells what is done to its disk."""
+
+    def __init__(self, node: plan.Node, told: list[str], *, broken: bool = False) -> None:
+        super().__init__(node)
+        self.told, self.broken = told, broken
+
+    def pause(self) -> None:
+        self.told.append(f"{self.node.name} stands still")
+
+    def resume(self) -> None:
+        self.told.append(f"{self.node.name} goes on")
+
+    def save(self, _saved: Path) -> None:
+        if self.broken:
+            raise OSError("no space left on device")
+        self.told.append(f"{self.node.name} copied")
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_disks_are_saved_while_the_nodes_stand_still(tmp_path: Path, broken: bool) -> None:
+    told: list[str] = []
+    machines = {name: Standing(node, told, broken=broken) for name, node in plan.NODES.items()}
     machines["rhel2"].on()
-    hardware.machines = {}
-    order = json.dumps({"do": "save", "to": str(tmp_path / "saved")}).encode()
-    assert "rhel2 must be off" in keeper.obey(hardware, order, threading.Lock())["failed"]
-    assert not (tmp_path / "saved").exists()
+    hardware = keeper.Hardware.__new__(keeper.Hardware)
+    hardware.machines, hardware.power = machines, power.Power(machines)  # type: ignore[assignment]
+    hardware.san = SimpleNamespace(save=lambda _: told.append("LUNs copied"))  # type: ignore[assignment]
+    answer = keeper.obey(hardware, json.dumps({"do": "save", "to": str(tmp_path / "saved")}).encode(), threading.Lock())
+    assert ("failed" if broken else "done") in answer
+    copied = [] if broken else ["rhel1 copied", "rhel2 copied"]
+    assert told == ["rhel2 stands still", "LUNs copied", *copied, "rhel2 goes on"]
 
 
 # Orders and commands.
