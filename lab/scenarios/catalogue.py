@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import shlex
+import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from lab.cluster import settings
 from lab.cluster.settings import Layout
 from lab.machine import plan
+from lab.machine.room import NotSo
 from lab.report.runs import Bound, Profile
 from lab.scenarios import paths
 from lab.scenarios.stage import Stage
@@ -106,8 +108,14 @@ def fill(stage: Stage) -> None:
     """Fill the file system of the database; it is emptied on whichever node has it by then."""
 
     def empty() -> None:
+        troubles = []
         for node in plan.NODES:
-            stage.shell(node, f"rm -f {settings.MAIN.mount}/filler*")
+            try:
+                stage.shell(node, f"rm -f {settings.MAIN.mount}/filler*")
+            except (NotSo, subprocess.SubprocessError) as error:  # One that is off must not keep the other one from it.
+                troubles.append(str(error))
+        if troubles:
+            raise NotSo("; ".join(troubles))
 
     stage.do(f"{stage.active}: {settings.MAIN.mount} filled up", lambda: stage.shell(stage.active, FILL), empty)
 

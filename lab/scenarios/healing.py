@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 
@@ -9,7 +10,8 @@ from lab import roots
 from lab.cluster import configure, state
 from lab.cluster.settings import Setting
 from lab.machine import plan
-from lab.machine.room import NotSo, Room
+from lab.machine.room import NotSo, Room, alive
+from lab.scenarios import hypervisors
 
 SOFT_SECONDS = 240.0
 HARD_SECONDS = 400.0
@@ -43,6 +45,7 @@ def mend_hardware(lab: Room) -> None:
     for node in plan.NODES:
         for network in plan.NETWORKS:
             lab.order("cable", node=node, segment=network, plugged=True)
+    hypervisors.come_back(lab)
 
 
 def await_whole(lab: Room, setting: Setting, within: float) -> None:
@@ -54,15 +57,19 @@ def await_whole(lab: Room, setting: Setting, within: float) -> None:
     configure.await_members(lab, within)
     cleaned = -math.inf
     while True:
-        seen = state.read(lab)
-        wrong = state.troubles(seen, setting)
+        now = time.monotonic()
+        try:
+            seen = state.read(lab)
+            wrong, failures = state.troubles(seen, setting), list(seen.failures)
+        except NotSo as error:  # A node that answers too late once may be well all the same.
+            wrong, failures = [str(error)], []
         if not wrong:
             return
-        now = time.monotonic()
-        if now > until:
+        if now > until or not alive(lab.inner):
             raise NotSo(f"not whole after {within:.0f} s: {'; '.join(wrong)}")
         # What failed while a node was away is tried again only when that is forgotten; what has failed and runs again is only told of.
-        if wrong == list(seen.failures) or now - cleaned > PATIENCE_SECONDS:
-            configure.clean(lab)
+        if wrong == failures or now - cleaned > PATIENCE_SECONDS:
             cleaned = now
+            with contextlib.suppress(NotSo):
+                configure.clean(lab)
         time.sleep(2.0)

@@ -153,6 +153,8 @@ def earlier(results: Path, ident: str, setting: Setting) -> int:
 
 def make_ready(lab: Room, play: Play, setting: Setting) -> str:
     """Bring the cluster to where the scenario begins; return the node that has the service.  Raises NotSo."""
+    # What a run that was killed left behind, one path less or a slow disk, need not be seen in how the cluster stands.
+    healing.mend_hardware(lab)
     if configure.configured(lab) != setting:
         configure.configure(lab, setting)
     if state.troubles(state.read(lab), setting):
@@ -171,7 +173,7 @@ def keep(lab: Room, results: Path, made: Run) -> Path:
     """Keep a run and the material that it was made from; return the run's path.  Raises OSError."""
     try:
         (DIRECTORY / "postgresql.log").write_text(server_log(lab))
-    except NotSo as error:
+    except (NotSo, ValueError, subprocess.SubprocessError) as error:
         roots.say(f"without the server's log: {error}")
     path = store.add(results, made)
     raw = results / RAW / path.stem

@@ -13,11 +13,10 @@ from lab.client import ledger
 from lab.machine import plan, ssh
 from lab.machine.room import NotSo, Room
 from lab.report.runs import Fault
-from lab.scenarios import paths
+from lab.scenarios import hypervisors, paths
 from lab.scenarios.session import Lost, Session
 
 SECONDS = 60.0
-HYPERVISORS = "hypervisors"  # The interface that has their addresses, where the keeper's API listens.
 
 Deed = Callable[[], object]
 
@@ -159,17 +158,7 @@ class Stage:
         self.do("the SAN is off", lambda: self.lab.order("storage", on=False), lambda: self.lab.order("storage", on=True))
 
     def api_away(self) -> None:
-        """Let the hypervisors' API be reached by nobody: without their addresses its packets go nowhere."""
-        self.do("the hypervisors' API is unreachable", lambda: self.inside("ip", "address", "flush", "dev", HYPERVISORS), self.api_back)
-
-    def api_back(self) -> None:
-        for address in plan.HYPERVISORS.values():
-            self.inside("ip", "address", "replace", f"{address}/24", "dev", HYPERVISORS)
-
-    def inside(self, *command: str) -> None:
-        """Run a command in the lab's namespaces.  Raises CalledProcessError."""
-        subprocess.run(self.lab.entering(command), env=self.lab.environment(), stdin=subprocess.DEVNULL, capture_output=True, check=True,
-                       timeout=SECONDS)  # fmt: skip
+        self.do("the hypervisors' API is unreachable", lambda: hypervisors.go_away(self.lab), lambda: hypervisors.come_back(self.lab))
 
     def path_in_use(self) -> str:
         """Return the network that the active node's I/O takes.  Raises NotSo."""

@@ -242,6 +242,15 @@ def test_what_cannot_be_taken_back_does_not_keep_the_rest(lab: FakeLab, error: E
     assert stage.notes[0].startswith("taken back: rhel2: cable to san2 pulled: ")
 
 
+def test_a_full_file_system_is_emptied_where_the_other_node_is_off(lab: FakeLab) -> None:
+    stage = stage_of(lab)
+    PLAYS["S12"].inject(stage)
+    lab.refuses["rm -f /mnt/cluster1/filler*"] = NotSo("rhel1: no route to host")
+    stage.mend()
+    assert lab.shells[-1] == ("rhel2", "rm -f /mnt/cluster1/filler*")
+    assert stage.notes == ["taken back: rhel2: /mnt/cluster1 filled up: rhel1: no route to host"]
+
+
 def test_a_command_that_fails_on_its_node_is_no_deed(lab: FakeLab, monkeypatch: pytest.MonkeyPatch) -> None:
     for code, said in ((124, "no answer in time"), (1, "no such process")):
         monkeypatch.setattr(ssh, "run", lambda *_, code=code: subprocess.CompletedProcess([], code, "", "kill: no such process\n"))

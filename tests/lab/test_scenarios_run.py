@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from lab.machine import multipath, plan
 from lab.machine.room import NotSo
 from lab.report import store
 from lab.report.runs import Agents, Audit, Condition, Event, Fence, Machine, Profile, Step, Vip
-from lab.scenarios import catalogue, facts, healing, looking, runner
+from lab.scenarios import catalogue, facts, healing, hypervisors, looking, runner
 from lab.scenarios.stage import Stage
 from tests.lab.test_scenarios import FakeLab, lab
 
@@ -142,6 +143,8 @@ def cluster(lab: FakeLab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Cl
     monkeypatch.setattr(configure, "move", move)
     monkeypatch.setattr(state, "read", made.seam("state", healthy))
     monkeypatch.setattr(state, "troubles", lambda *_: [*made.troubles, *made.failures])
+    # Who waits for a process sleeps too, and that is not what is told of here.
+    monkeypatch.setattr(hypervisors, "_ip", lambda lab, *words: lab.entering(["ip", "address", *words]))
     monkeypatch.setattr(multipath, "retry", lambda _lab, policy: made.note(f"retry {policy}"))
     monkeypatch.setattr(facts, "machine", made.seam("machine", lambda: Machine("tcg", 2, 8000)))
     monkeypatch.setattr(runner, "Watch", lambda _lab, directory, active: FakeWatch(made, directory))
@@ -245,6 +248,24 @@ def test_rows_that_cannot_be_read_are_no_reason_to_forget_a_run(lab: FakeLab, cl
     assert "the audit ends with 2" in kept.notes
 
 
+def test_what_a_killed_run_left_is_mended_before_the_next(lab: FakeLab, cluster: Cluster, tmp_path: Path) -> None:
+    lab.faulty = {"cluster1", "rhel2 san1"}
+    cluster.breaks["configured"] = NotSo("so far and no further")
+    with pytest.raises(runner.Failed):
+        run(lab, tmp_path)
+    assert not lab.faulty
+    assert ("inside", "ip address replace 192.168.4.231/24 dev hypervisors") in lab.shells
+
+
+def test_a_log_that_does_not_come_is_no_reason_to_forget_a_run(lab: FakeLab, cluster: Cluster, tmp_path: Path,
+                                                              monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    def late(_lab: object) -> str:
+        raise subprocess.TimeoutExpired("ssh", 45)
+
+    monkeypatch.setattr(runner, "server_log", late)
+    assert run(lab, tmp_path).exists()
+
+
 def test_a_cluster_that_does_not_heal_by_itself_is_switched_off_and_on(lab: FakeLab, cluster: Cluster, tmp_path: Path) -> None:
     cluster.breaks["members"] = NotSo("not both nodes are back: rhel1 is offline")
     run(lab, tmp_path)
@@ -291,6 +312,14 @@ def test_what_runs_again_is_forgotten_at_once_and_what_does_not_only_now_and_the
     cluster.troubles = ["pg-db does not run"]
     assert not healing.heal(lab, SETTING)  # type: ignore[arg-type]
     assert [asked for asked in cluster.asked if asked.startswith("clean")] == ["clean at 0", "clean at 62", "clean at 70"]
+
+
+@pytest.mark.parametrize("seam", ["state", "clean"])
+def test_an_answer_that_comes_too_late_is_no_reason_for_force(lab: FakeLab, cluster: Cluster, seam: str) -> None:
+    cluster.failures = ["pg-db_monitor_30000 on rhel1: not running"]
+    cluster.breaks[seam] = NotSo("no answer in time")
+    assert not healing.heal(lab, SETTING)  # type: ignore[arg-type]
+    assert lab.orders == []
 
 
 def test_healing_switches_on_what_is_off(lab: FakeLab, cluster: Cluster) -> None:
