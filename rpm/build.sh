@@ -27,6 +27,10 @@ done
 for package in /tmp/first/*; do
     cmp "$package" "/tmp/second/${package##*/}"
 done
+for page in "$top/BUILD/ocf-lab-agents-$version"/man/*; do
+    said=$(man -l --warnings "$page" 2>&1 >/dev/null)
+    [ -z "$said" ] || { echo "$page: $said" >&2; exit 1; }
+done
 mkdir "$into/source"
 mv /tmp/second/*.src.rpm "$into/source/"
 mv /tmp/second/*.rpm "$into/"

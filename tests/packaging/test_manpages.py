@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -70,17 +68,6 @@ def test_every_exit_reason_is_one_of_the_code(agent: str) -> None:
 def test_text_is_shown_as_it_is() -> None:
     assert troff.plain(".x 'y' -z \\n") == "\\&.x \\(aqy\\(aq \\-z \\en"
     assert troff.marked("a `b-c` **d** e") == "a \\fBb\\-c\\fP \\fBd\\fP e"
-
-
-@pytest.mark.parametrize("name", PAGES)
-def test_man_has_nothing_to_say_against_a_page(name: str, tmp_path: Path) -> None:
-    if not shutil.which("man"):
-        pytest.skip("this machine has no man")
-    (tmp_path / name).write_text(PAGES[name], encoding="utf-8")
-    done = subprocess.run(["man", "-l", "--warnings", str(tmp_path / name)], stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                          env={"PATH": "/usr/bin:/bin", "MANWIDTH": "100", "LC_ALL": "C.UTF-8"})  # fmt: skip
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "SEE ALSO" in done.stdout
 
 
 def test_pages_are_the_same_for_the_same_date(monkeypatch: pytest.MonkeyPatch) -> None:
