@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import re
 
 from ocf_py.outcomes import Error
 
@@ -15,6 +16,7 @@ from . import block, probe, volumes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from typing import Any
 
     from ocf_py.deadline import Deadline
@@ -35,11 +37,11 @@ AREA_MAGIC = b" LVM2 x[5A%r0N*>"
 class Candidate:
     """A block device that may be a PV: its kernel name, and what its label says once it has been read."""
 
-    __slots__ = ("device", "kernel", "pv_uuid", "trouble", "vg")
+    __slots__ = ("device", "kernel", "pv_uuid", "trouble", "vg", "vg_uuid")
 
     def __init__(self, device: str, kernel: str) -> None:
         self.device, self.kernel = device, kernel
-        self.pv_uuid = self.vg = ""
+        self.pv_uuid = self.vg = self.vg_uuid = ""
         self.trouble: probe.Trouble | None = None
 
     @property
@@ -76,7 +78,7 @@ def examine(found: list[Candidate], limits: probe.Limits, guards: Guards, within
     for one, looked in zip(found, probes):
         trouble = looked.trouble()
         if looked.error is None:
-            one.pv_uuid, one.vg = looked.value.get("pv_uuid", ""), looked.value.get("vg", "")
+            one.pv_uuid, one.vg, one.vg_uuid = (looked.value.get(name, "") for name in ("pv_uuid", "vg", "vg_uuid"))
         else:
             one.trouble = trouble
 
@@ -102,12 +104,16 @@ class Seen:
     def of(self, vg: str) -> list[Candidate]:
         return [one for one in self.answered if one.vg == vg]
 
-    def narrowing(self) -> list[str]:
-        """Return the options that let LVM see only what has answered; none where all have, since they override its filters."""
+    def narrowing(self, trusted: Collection[str] = ()) -> list[str]:
+        """Return the options that let LVM see only what has answered; none where all have, since they override its filters.
+
+        `trusted` are devices that have answered a moment ago, and are not to be hidden for being slow now.
+        """
         if not self.silent:
             return []
         listed = devices_file()
         allowed = [one.path for one in self.pvs if listed is None or one.pv_uuid in listed]
+        allowed += [one.path for one in self.silent if one.device in trusted and one.trouble and one.trouble.unanswered]
         # An empty list would mean all devices.
         return ["--devices", ",".join(allowed) or "/dev/null"]
 
@@ -135,15 +141,15 @@ def devices_file() -> set[str] | None:
 
 
 def label(descriptor: int, kernel: str) -> dict[str, Any]:
-    """Return the PV's identifier and the name of its VG, empty where the device has no label."""
-    found = {"pv_uuid": "", "vg": ""}
+    """Return the PV's identifier and the name and identifier of its VG, empty where the device has no label."""
+    found = {"pv_uuid": "", "vg": "", "vg_uuid": ""}
     start = at(descriptor, 0, 4 * SECTOR)
     for sector in range(0, 4 * SECTOR, SECTOR):
         if start[sector : sector + 8] == MAGIC and start[sector + LABEL_AT : sector + LABEL_AT + 8] == TYPE:
             header = sector + int.from_bytes(start[sector + 20 : sector + 24], "little")
             found["pv_uuid"] = start[header : header + 32].decode("ascii", "replace")
             area = metadata_area(start, header)
-            found["vg"] = vg_name(descriptor, area) if area else ""
+            found["vg"], found["vg_uuid"] = vg_name(descriptor, area) if area else ("", "")
             break
     return found
 
@@ -156,13 +162,17 @@ def metadata_area(start: bytes, header: int) -> int:
     return int.from_bytes(start[position + 16 : position + 24], "little")
 
 
-def vg_name(descriptor: int, area: int) -> str:
-    """Return the name with which the current metadata begins, "" where there is no VG."""
+def vg_name(descriptor: int, area: int) -> tuple[str, str]:
+    """Return the name and the identifier with which the current metadata begin, "" where there is no VG."""
     header = at(descriptor, area, SECTOR)
     if header[4:20] != AREA_MAGIC:
-        return ""
+        return "", ""
     offset = int.from_bytes(header[40:48], "little")
-    return at(descriptor, area + offset, SECTOR).split(b" {", 1)[0].decode("ascii", "replace") if offset else ""
+    if not offset:
+        return "", ""
+    name, _, rest = at(descriptor, area + offset, SECTOR).decode("ascii", "replace").partition(" {")
+    identifier = re.match(r'\s*id = "([^"]*)"', rest)
+    return name, identifier[1] if identifier else ""
 
 
 def at(descriptor: int, offset: int, length: int) -> bytes:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import stat
 
-from ocf_py.outcomes import CommandFailed, DeadlineExceeded, Error, Hung
+from ocf_py.outcomes import CommandFailed, DeadlineExceeded, Error, Hung, NotInstalled
 
-from . import candidates
+from . import block, candidates
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from ocf_py.agent import Agent
     from ocf_py.commands import Finished
 
+CONFIGURATION = "/etc/lvm"
 LOCKS = "/run/lock/lvm"  # lvm.conf(5), global/locking_dir
 WRITER, READER = "lvm", "lvm.report"  # The targets under which a command is recorded: one of each at a time.
 READ_ONLY = ("--foreign", "--nolocking", "--readonly")
@@ -77,7 +79,10 @@ class Lvm:
             raise
 
     def report(self, within: float | None = None) -> VolumeGroup:
-        """Return the VG, whoever owns it.  Raises NotFound where LVM sees none, or more than one; Error where it does not answer."""
+        """Return the VG, whoever owns it.
+
+        Raises NotFound where LVM sees none, or more than one; NotInstalled where LVM is too old; Error where it does not answer.
+        """
         import json
 
         fields = {"vg": "vg_name,vg_uuid,vg_systemid,vg_lock_type,vg_exported,vg_clustered,vg_tags,vg_autoactivation",
@@ -88,6 +93,9 @@ class Lvm:
             out = self.ask("lvm", "fullreport", *READ_ONLY, "--reportformat", "json", *self.narrowing, *words, self.vg, within=within)
             return VolumeGroup(json.loads(out)["report"][0])
         except CommandFailed as error:
+            # "Unrecognised field", "unrecognized option": LVM lists all fields before it says so.
+            if "nrecogni" in getattr(error.finished, "err", ""):
+                raise NotInstalled("this node's LVM is too old: it has to know --devices and autoactivation (2.03.12 or later)") from None
             raise NotFound(str(error)) from None
         except (ValueError, LookupError) as error:
             raise Error(f"lvm fullreport answered what cannot be read ({type(error).__name__})") from None
@@ -111,6 +119,19 @@ class Lvm:
             return {}
         pairs = [line.partition("=") for line in out.splitlines() if "=" in line]
         return {name.strip(): value.strip().strip('"') for name, _, value in pairs}
+
+
+def configuration() -> str:
+    """Return a fingerprint of what the system id comes from: the host name, LVM's own files, the machine's id (lvmsystemid(7))."""
+    marks = [os.uname().nodename]
+    for path in ("/etc/machine-id", *(f"{CONFIGURATION}/{name}" for name in block.listing(CONFIGURATION))):
+        try:
+            about = os.stat(path)
+        except OSError:
+            continue
+        if stat.S_ISREG(about.st_mode):
+            marks.append(f"{about.st_ino}:{about.st_size}:{about.st_mtime_ns}")
+    return " ".join(marks)
 
 
 def said(finished: object) -> str:
@@ -140,6 +161,10 @@ def why_not_found(vg: str, seen: candidates.Seen, settings: dict[str, str]) -> s
     unlisted = [one.path for one in holding if listed is not None and one.pv_uuid not in listed]
     if unlisted:
         return f"{unlisted[0]} is not in LVM's devices file: lvmdevices --adddev {unlisted[0]}"
+    groups = {one.vg_uuid: one for one in holding if one.vg_uuid}
+    if len(groups) > 1:
+        which = ", ".join(f"{identifier} on {one.path}" for identifier, one in sorted(groups.items()))
+        return f"{len(groups)} VGs have this name: {which}; rename one: vgrename UUID NEWNAME"
     if len({one.pv_uuid for one in holding}) < len(holding):
         return f"{holding[0].path} and {holding[1].path} have one PV identifier: a copy? Hide one (lvmdevices, or a filter in lvm.conf)"
     if holding:

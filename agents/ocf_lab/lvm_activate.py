@@ -12,6 +12,8 @@ from ocf_lab import block, probe, storage, volumes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from ocf_lab import candidates, lvm
     from ocf_py.deadline import Deadline
 
@@ -22,6 +24,7 @@ RESERVED = ("snapshot", "pvmove")
 OWNER_SECONDS = 10.0
 OTHERS_SECONDS = 3.0  # How long a stop waits for disks that are not its own, before it keeps LVM from them.
 OPEN_SECONDS = 5.0  # A volume that was unmounted a moment ago may still be open: udev looks at it.
+RESUME_SECONDS = 2.0  # LVM suspends a volume for a moment while it changes it, as for a snapshot of a backup.
 REMOVABLE = ("linear", "striped")  # Targets without metadata or threads of their own: nothing is left to be written.
 
 
@@ -274,6 +277,7 @@ class LvmActivate(ocf.Agent):
                 self.verify(wanted, tool)
             except ocf.Error:
                 self.undo(bool(before), tool)
+                self.memory.update(system_id=None)
                 raise
         else:
             self.verify(wanted, tool)
@@ -287,9 +291,18 @@ class LvmActivate(ocf.Agent):
             self.log.warning(problem)
 
     def refuse_suspended(self) -> None:
-        for volume in self.watched.here():
-            if block.suspended(volume.device):
-                raise ocf.Error(f"LV {volume.path} is suspended: dmsetup resume {volume.name}")
+        volume = self.still_suspended()
+        if volume:
+            raise ocf.Error(f"LV {volume.path} is suspended: dmsetup resume {volume.name}")
+
+    def still_suspended(self) -> volumes.Volume | None:
+        """Return a volume that is suspended for longer than LVM itself needs, None where there is none."""
+        patience = self.deadline.at_most(RESUME_SECONDS)
+        while True:
+            found = next((volume for volume in self.watched.here() if block.suspended(volume.device)), None)
+            if not found or not patience.left():
+                return found
+            time.sleep(0.1)
 
     def find(self, tool: lvm.Lvm | None = None) -> lvm.VolumeGroup:
         """Return the VG as the disks have it.  Waits for storage that is away until half of the time is over: after an outage of the whole
@@ -324,14 +337,14 @@ class LvmActivate(ocf.Agent):
                 self.log.warning(f"waiting for the storage: {problem}")
             time.sleep(1.0)
 
-    def narrow(self, tool: lvm.Lvm, within: Deadline) -> candidates.Seen:
-        """Let LVM see only disks that answer: one that does not would hold up every command, whosever it is."""
+    def narrow(self, tool: lvm.Lvm, within: Deadline, trusted: Collection[str] = ()) -> candidates.Seen:
+        """Let LVM see only disks that answer, now or, if `trusted`, a moment ago: one that does not would hold up every command."""
         from ocf_lab import candidates
 
         found = candidates.find()
         candidates.examine(found, self.watched.limits(), self.guards, within)
         seen = candidates.Seen(found)
-        tool.narrowing = seen.narrowing()
+        tool.narrowing = seen.narrowing(trusted)
         return seen
 
     def incomplete(self, group: lvm.VolumeGroup, seen: candidates.Seen) -> str:
@@ -366,18 +379,24 @@ class LvmActivate(ocf.Agent):
         return {name: uuid for name, uuid in group.lvs.items() if name not in group.skipped}
 
     def own_id(self, tool: lvm.Lvm) -> str:
-        """Return this node's system id.  Raises InvalidHere where there is none."""
+        """Return this node's system id, which LVM is asked for once a boot and configuration.  Raises InvalidHere where there is none."""
         from ocf_lab import lvm
 
+        seen = lvm.configuration()
+        if self.memory.get("system_id") and self.memory.get("system_id_source") == seen:
+            return self.memory.get("system_id")
         own: str = tool.own_id()
         if not own:
             raise ocf.InvalidHere(lvm.why_no_id(tool.settings()))
-        self.memory.update(system_id=own)
+        self.memory.update(system_id=own, system_id_source=seen)
         return own
 
     def refuse_foreign(self, group: lvm.VolumeGroup, tool: lvm.Lvm) -> None:
         from ocf_lab import lvm
 
+        if group.owner != self.own_id(tool):
+            # What is remembered may come from a file that is none of LVM's own.
+            self.memory.update(system_id=None)
         own = self.own_id(tool)
         if group.owner != own:
             hint = "; autoactivation is on" if group.autoactivation else lvm.transient_name(group.owner, own)
@@ -395,13 +414,25 @@ class LvmActivate(ocf.Agent):
     def activate_owned(self, group: lvm.VolumeGroup, tool: lvm.Lvm) -> None:
         own = self.own_id(tool)
         if group.owner != own:
-            self.log.info(f"taking VG {group.name} over from {group.owner}")
-            majority = ["--majoritypvs"] if self.majority_pvs else []
-            tool.change("vgchange", "-y", *majority, "--config", f'local/extra_system_ids=["{group.owner}"]', "--systemid", own, group.name)
+            self.take_over(group, own, tool)
         if group.autoactivation:
             self.log.info(f"turning the autoactivation of VG {group.name} off")
-            tool.change("vgchange", "--setautoactivation", "n", group.name)
+            try:
+                tool.change("vgchange", "--setautoactivation", "n", group.name)
+            except ocf.CommandFailed as error:
+                # LVM refuses what is so already, by another resource of this VG that starts at the same time.
+                self.log.warning(str(error))
         self.lvchange(tool, "-ay")
+
+    def take_over(self, group: lvm.VolumeGroup, own: str, tool: lvm.Lvm) -> None:
+        self.log.info(f"taking VG {group.name} over from {group.owner}")
+        majority = ["--majoritypvs"] if self.majority_pvs else []
+        try:
+            tool.change("vgchange", "-y", *majority, "--config", f'local/extra_system_ids=["{group.owner}"]', "--systemid", own, group.name)
+        except ocf.CommandFailed:
+            # Another resource of this VG, which starts at the same time, may have been first.
+            if tool.owner(self.deadline.left() / 2) != own:
+                raise
 
     def activate_tagged(self, group: lvm.VolumeGroup, tool: lvm.Lvm) -> None:
         listed = tool.settings().get("volume_list")
@@ -472,7 +503,7 @@ class LvmActivate(ocf.Agent):
         broken = self.broken()
         why = broken
         if not broken or self.vg_access_mode == LVMLOCKD:
-            self.narrow(tool, self.deadline.at_most(OTHERS_SECONDS))
+            self.narrow(tool, self.deadline.at_most(OTHERS_SECONDS), trusted=beneath)
             why = self.deactivate_patiently(tool)
         if self.watched.here():
             if self.vg_access_mode == LVMLOCKD:
@@ -490,9 +521,9 @@ class LvmActivate(ocf.Agent):
         stuck = self.watched.stuck()
         if stuck:
             raise incomplete(stuck)
-        for volume in self.watched.here():
-            if block.suspended(volume.device):
-                raise incomplete(f"LV {volume.path} is suspended; dmsetup resume {volume.name} resumes it")
+        volume = self.still_suspended()
+        if volume:
+            raise incomplete(f"LV {volume.path} is suspended; dmsetup resume {volume.name} resumes it")
         self.refuse_writers()
 
     def refuse_writers(self) -> None:
@@ -566,4 +597,3 @@ class LvmActivate(ocf.Agent):
     def confirm_stopped(self) -> None:
         """Raise while something that this node began may still write."""
         self.refuse_writers()
-

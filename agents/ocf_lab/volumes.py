@@ -122,11 +122,12 @@ class Volumes(storage.Devices):
     # Finding.
 
     def ours(self, volume: Volume) -> bool:
-        """Return whether a device belongs to this resource: with `lv` the volume itself, else everything of the VG."""
+        """Return whether a device belongs to this resource: with `lv` the volume itself, else everything of the VG.
+
+        The VG is known by its name, and by the identifier of the last start: it may have been renamed, or made anew, since then.
+        """
         name, _, known = self.agent.memory.get("vg").partition(" ")
-        if name != self.vg:
-            known = ""
-        if volume.vg_uuid != known if known else volume.vg != self.vg:
+        if volume.vg != self.vg and (name != self.vg or volume.vg_uuid != known):
             return False
         return not self.lv or (volume.lv == self.lv and not volume.hidden)
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
 from ocf_lab import candidates, lvm
 from ocf_py.commands import Finished
+from ocf_py.outcomes import CommandFailed, NotInstalled
+
+if TYPE_CHECKING:
+    from ocf_py.agent import Agent
 
 
 def report(**changed: str) -> dict[str, list[dict[str, str]]]:
@@ -104,3 +109,44 @@ def test_who_holds_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     with open(tmp_path / "V_vg", "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         assert lvm.lock_holder("vg") == f"process {os.getpid()}"
+
+
+def test_two_groups_of_one_name_are_told_apart() -> None:
+    first, second = candidate(201, "p" * 32, "vg"), candidate(202, "q" * 32, "vg")
+    first.vg_uuid, second.vg_uuid = "one", "two"
+    why = lvm.why_not_found("vg", candidates.Seen([first, second]), {})
+    assert why == "2 VGs have this name: one on /dev/7:201, two on /dev/7:202; rename one: vgrename UUID NEWNAME"
+    second.vg_uuid = "one"
+    assert "VGs have this name" not in lvm.why_not_found("vg", candidates.Seen([first, second]), {})
+
+
+class Answering:
+    """An agent whose commands all end with 3 and these words."""
+
+    def __init__(self, err: str) -> None:
+        self.err = err
+
+    def run(self, *argv: str, **_: object) -> Finished:
+        raise CommandFailed("", Finished(list(argv), 3, "", self.err, 0.1))
+
+
+@pytest.mark.parametrize(
+    "err, wanted",
+    [
+        ("  \n  Volume Group Fields\n    vg_all  - All\n  Unrecognised field: vg_autoactivation\n", NotInstalled),
+        ("lvm: unrecognized option '--devices'\n  Error during parsing of command line.\n", NotInstalled),
+        ('  Volume group "vg" not found\n', lvm.NotFound),
+    ],
+)
+def test_an_lvm_that_is_too_old(err: str, wanted: type[Exception]) -> None:
+    with pytest.raises(wanted):
+        lvm.Lvm(cast("Agent", Answering(err)), "vg").report()
+
+
+def test_the_fingerprint_changes_with_the_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lvm, "CONFIGURATION", str(tmp_path))
+    empty = lvm.configuration()
+    (tmp_path / "backup").mkdir()
+    assert lvm.configuration() == empty, "LVM itself writes there"
+    (tmp_path / "lvmlocal.conf").write_text("local {}")
+    assert lvm.configuration() != empty

@@ -113,6 +113,9 @@ def test_candidates_are_what_lvm_may_use(tree: Tree) -> None:
     assert sorted(found.path for found in candidates.find()) == ["/dev/loop1", "/dev/mapper/mpatha", "/dev/sda1"]
 
 
+GROUP = "RyuBTV-liWy-52eL-S6PJ-Gfp2-0NLe-CTMAnq"
+
+
 def label_page(pv: str, vg: str) -> bytes:
     """Return the start of a PV, as lib/format_text/layout.h and lib/label/label.h of LVM2 describe it."""
     page = bytearray(8192)
@@ -123,7 +126,8 @@ def label_page(pv: str, vg: str) -> bytes:
     page[584:648] = b"".join(number.to_bytes(8, "little") for number in areas)
     page[4100:4116] = b" LVM2 x[5A%r0N*>"
     page[4136:4144] = (512 if vg else 0).to_bytes(8, "little")
-    page[4608 : 4608 + len(vg) + 2] = f"{vg} {{".encode()
+    text = f'{vg} {{\nid = "{GROUP}"\nseqno = 7\n'.encode()
+    page[4608 : 4608 + len(text)] = text
     return bytes(page)
 
 
@@ -142,7 +146,7 @@ def test_what_a_label_says(tmp_path: Path, page: bytes, pv: str, vg: str) -> Non
     file.write_bytes(page)
     descriptor = os.open(file, os.O_RDONLY)
     try:
-        assert candidates.label(descriptor, "sdx") == {"pv_uuid": pv, "vg": vg}
+        assert candidates.label(descriptor, "sdx") == {"pv_uuid": pv, "vg": vg, "vg_uuid": GROUP if vg else ""}
     finally:
         os.close(descriptor)
 
@@ -157,6 +161,10 @@ def test_lvm_is_narrowed_only_where_a_disk_is_silent(tmp_path: Path, monkeypatch
     assert candidates.Seen(found).narrowing() == []
     found[2].trouble = probe.StorageError("dead", volumes.Device("disk", "/dev/loop3", "7:3"))
     assert candidates.Seen(found).narrowing() == ["--devices", "/dev/loop1,/dev/loop2"]
+    assert candidates.Seen(found).narrowing(trusted=["7:3"]) == ["--devices", "/dev/loop1,/dev/loop2"], "it answers with errors"
+    found[2].trouble = probe.NotYet("late", volumes.Device("disk", "/dev/loop3", "7:3"))
+    assert candidates.Seen(found).narrowing() == ["--devices", "/dev/loop1,/dev/loop2"]
+    assert candidates.Seen(found).narrowing(trusted=["7:3"]) == ["--devices", "/dev/loop1,/dev/loop2,/dev/loop3"]
     (tmp_path / "system.devices").write_text(f"# comment\nIDTYPE=loop_file IDNAME=/x DEVNAME=/dev/loop2 PVID={found[1].pv_uuid} PART=0\n")
     assert candidates.Seen(found).narrowing() == ["--devices", "/dev/loop2"]
     (tmp_path / "system.devices").write_text("VERSION=1.1.1\n")

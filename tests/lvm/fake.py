@@ -77,7 +77,7 @@ def readable(disk: str) -> bool:
     return True
 
 
-def write_label(disk: str, pv: str, vg: str) -> None:
+def write_label(disk: str, pv: str, vg: str, vg_uuid: str) -> None:
     """Write what the agent reads of the on-disk format: label, PV header, metadata area and the name of the VG."""
     page = bytearray(8192)
     page[512:520] = b"LABELONE"
@@ -88,7 +88,7 @@ def write_label(disk: str, pv: str, vg: str) -> None:
     page[584 : 584 + 8 * len(areas)] = b"".join(number.to_bytes(8, "little") for number in areas)
     page[4100:4116] = b" LVM2 x[5A%r0N*>"
     page[4136:4144] = (512).to_bytes(8, "little")
-    text = f'{vg} {{\nid = "{pv}"\n'.encode()
+    text = f'{vg} {{\nid = "{dashed(vg_uuid)}"\n'.encode()
     page[4608 : 4608 + len(text)] = text
     with open(disk, "r+b", buffering=0) as file:
         file.write(page)
@@ -243,6 +243,8 @@ def vgchange(found: dict[str, Any], options: dict[str, str], rest: list[str]) ->
     if not set(group["pvs"].values()) <= answering:
         raise Refused(f"Cannot change VG {name} while PVs are missing.")
     if "--systemid" in options:
+        if group["owner"] == options["--systemid"]:
+            raise Refused(f'Volume Group system ID is already "{group["owner"]}".')
         if any(folder.startswith(mapped(name, "")) for folder in devices()):
             raise Refused(f"Logical Volumes in VG {name} must be deactivated before system ID can be changed.")
         group["owner"] = options["--systemid"]
@@ -251,6 +253,8 @@ def vgchange(found: dict[str, Any], options: dict[str, str], rest: list[str]) ->
     if "--deltag" in options:
         group["tags"] = [tag for tag in group["tags"] if tag != options["--deltag"]]
     if "--setautoactivation" in options:
+        if group["autoactivation"] == (options["--setautoactivation"] == "y"):
+            raise Refused(f"Volume Group autoactivation is already {'yes' if group['autoactivation'] else 'no'}.")
         group["autoactivation"] = options["--setautoactivation"] == "y"
     group["seqno"] += 1
     return f'  Volume group "{name}" successfully changed'
@@ -281,10 +285,10 @@ def lvchange(found: dict[str, Any], options: dict[str, str], rest: list[str]) ->
 
 def vgcreate(found: dict[str, Any], options: dict[str, str], rest: list[str]) -> str:
     name, *disks = rest
-    pvs = {identifier(): disk for disk in disks}
+    pvs, group = {identifier(): disk for disk in disks}, identifier()
     for pv, disk in pvs.items():
-        write_label(disk, pv, name)
-    found["groups"][name] = {"uuid": identifier(), "owner": options.get("--systemid", OWN), "pvs": pvs, "lvs": {}, "tags": [],
+        write_label(disk, pv, name, group)
+    found["groups"][name] = {"uuid": group, "owner": options.get("--systemid", OWN), "pvs": pvs, "lvs": {}, "tags": [],
                              "exported": False, "autoactivation": options.get("--setautoactivation") != "n", "seqno": 1}  # fmt: skip
     return ""
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -225,6 +227,38 @@ def test_two_resources_of_one_group(resource: MakeResource) -> None:
     assert one.group.active == {"b"}
     assert (first.probe().code, second.monitor(level=20).code) == (7, 0)
     assert second.stop().code == 0
+
+
+def test_two_resources_take_one_group_over_at_the_same_time(resource: MakeResource) -> None:
+    """LVM refuses to set what another resource has set a moment ago."""
+    one = resource()
+    run("vgchange", "--setautoactivation", "y", one.group.name)
+    one.group.give_away()
+    one.group.disk.slow(300)
+    calls = [one.executor(name, lvname=lv).begin("start") for name, lv in (("first", "a"), ("second", "b"))]
+    assert [call.finish().code for call in calls] == [0, 0]
+    assert (one.group.owner, one.group.active) == (OWN, {"a", "b"})
+
+
+def test_a_volume_that_is_suspended_for_a_moment_is_stopped(resource: MakeResource) -> None:
+    """As LVM does while a backup takes its snapshot: to fence for it would be wrong."""
+    one = resource().started()
+    name = f"{one.group.name.replace('-', '--')}-a"
+    run("dmsetup", "suspend", name)
+    call = one.node.begin("stop")
+    time.sleep(0.7)
+    run("dmsetup", "resume", name)
+    stopped = call.finish()
+    assert (stopped.code, one.group.active) == (0, set()), stopped
+
+
+def test_a_group_made_anew_under_the_same_name_is_not_overlooked(resource: MakeResource) -> None:
+    one = resource().started()
+    [noted] = [path for path in Path("/run/resource-agents/ocf_py").rglob("*") if path.is_file() and one.group.name in path.read_text()]
+    noted.write_text(re.sub(f"({one.group.name} )[0-9A-Za-z]{{32}}", rf"\g<1>{'x' * 32}", noted.read_text()))
+    assert one.node.probe().code == 0
+    assert one.node.stop().code == 0
+    assert one.group.active == set()
 
 
 def test_a_hidden_part_is_no_volume(resource: MakeResource) -> None:
