@@ -39,6 +39,8 @@ END_SECONDS = 5.0
 # of order: agents write whole seconds.
 FIRST_LINES, BACKLOG_LINES = 200, 20000
 DISORDER_SECONDS = 2.0
+# A stamp leaves out what is less than a millisecond, which the node's clock tells.
+STAMP_SECONDS = 0.001
 # The daemon that keeps the configuration writes most of the log, passwords of fence devices among it, and nothing that matters.  Of the
 # debug messages only the fencer's of its operations do.
 NOISE = "-avE ' pacemaker-based |debug: ([^O]|O[^p])'"
@@ -115,7 +117,7 @@ class Follower:
             if clock is None:
                 clock = Clock(line, arrived)
                 known = Counter(text for _, text in self.recent)
-                self.oldest = self.oldest or clock.now
+                self.oldest = self.oldest or clock.now - STAMP_SECONDS
                 self.connected.set()
                 continue
             at = clock.read(line)
