@@ -20,8 +20,6 @@ from __future__ import annotations
 import argparse
 import fcntl
 import os
-import platform
-import signal
 import subprocess
 import sys
 from collections import Counter
@@ -258,24 +256,11 @@ def understood(words: Sequence[str] | None = None) -> argparse.Namespace:
             given.scenarios = agenda.known(given.scenarios)
         except ValueError as error:
             reader.error(str(error))
-    if getattr(given, "command", None) and given.command[0] == "--":
-        del given.command[0]
     return given
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    given = understood(words)
-    if platform.system() != "Linux" or os.geteuid() != 0:
-        sys.exit("the lab is made of Linux namespaces, and they need root")
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, machine.interrupted)
-    try:
-        return int(given.do(given))
-    except NotSo as error:
-        print(error, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
+    return machine.carry_out(understood(words))
 
 
 if __name__ == "__main__":

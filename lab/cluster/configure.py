@@ -190,10 +190,7 @@ def mark(setting: Setting) -> str:
 
 
 def configured(lab: Room) -> Setting | None:
-    """Return what the cluster is configured as; None where that is nothing of ours, or ours of another day.
-
-    Raises NotSo when no node answers.
-    """
+    """Return what the cluster is configured as; None where that is nothing of ours, or ours of another day, or no node answers."""
     for node in plan.NODES.values():
         asked = ssh.run(lab, node, f"crm_attribute --type crm_config --name {MARK} --query --quiet", 20)
         if asked.returncode == 0:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from lab.cluster.settings import BINARIES, MAIN, PGDATA, VOLUMES, Setting, Volume
-from lab.machine import plan
+from lab.machine import boot, plan
 from lab.report.runs import Agents, Profile
 
 # Both agents' fence device is called fence_pve: which of them it is, is a matter of what is installed.
 LVM = {Agents.STOCK: "ocf:heartbeat:LVM-activate", Agents.LAB: "ocf:heartbeat:LVM-activate"}
 DATABASE = {Agents.STOCK: "ocf:heartbeat:pgsql", Agents.LAB: "ocf:lab:pgsql-storage"}
-CA_FILE = "/etc/ssl/pve-root-ca.pem"
 
 
 def fencing(setting: Setting) -> list[str]:
@@ -17,7 +16,7 @@ def fencing(setting: Setting) -> list[str]:
     lines = []
     for node in plan.NODES.values():
         document = f"ip={node.hypervisor}.{plan.DOMAIN} ssl_insecure=1 pve_node_auto=1 vmtype=qemu shell_timeout=300"
-        every = f"ip={','.join(plan.HYPERVISORS)} ca_file={CA_FILE} vmtype=qemu"
+        every = f"ip={','.join(plan.HYPERVISORS)} ca_file={boot.CA_FILE} vmtype=qemu"
         ours = setting.agents is Agents.LAB and setting.profile is Profile.RECOMMENDED
         delays = " pcmk_delay_base=15s pcmk_delay_max=30s" if setting.profile is Profile.DOCUMENT and node.name == "rhel2" else ""
         # The time that the agent gives itself, like that of its monitor, is for nodes that are slower than any real one.

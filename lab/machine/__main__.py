@@ -168,8 +168,8 @@ def interrupted(number: int, _frame: object) -> None:
     raise KeyboardInterrupt(signal.Signals(number).name)
 
 
-def main() -> int:
-    given = parser().parse_args()
+def carry_out(given: argparse.Namespace) -> int:
+    """Do what a command line asks for and return the exit code; whatever signal ends it, it ends as with Ctrl-C."""
     if platform.system() != "Linux" or os.geteuid() != 0:
         sys.exit("the lab is made of Linux namespaces, and they need root")
     for number in (signal.SIGTERM, signal.SIGHUP):
@@ -183,6 +183,10 @@ def main() -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+def main() -> int:
+    return carry_out(parser().parse_args())
 
 
 if __name__ == "__main__":

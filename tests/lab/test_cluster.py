@@ -11,9 +11,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from lab.cluster import configure, database, stack, state, storage
+from lab.cluster import configure, database, state, storage
 from lab.cluster.settings import PGDATA, VOLUMES, Layout, Setting
-from lab.machine import plan, room, ssh
+from lab.machine import boot, plan, room, ssh
 from lab.report.runs import Agents, Condition, Profile
 
 SETTINGS = [Setting(*each) for each in itertools.product(Agents, Profile, Layout)]
@@ -83,7 +83,7 @@ def test_our_agents_need_no_word_on_monitors() -> None:
     options = configure.properties(configuration)
     assert options.find("nvpair[@name='priority-fencing-delay']") is not None
     fence = pairs(primitive(configuration, "fence-rhel2"), "instance_attributes")
-    assert fence["ca_file"] == stack.CA_FILE
+    assert fence["ca_file"] == boot.CA_FILE
     assert "ssl_insecure" not in fence
 
 
