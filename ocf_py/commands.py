@@ -221,8 +221,8 @@ class Running:
                 if descriptor == self._feed:
                     if not self._write():
                         poll.unregister(descriptor)
-                        os.close(descriptor)
                         self._feed = -1
+                        os.close(descriptor)
                 elif descriptor in self._pipes and not self._drain(descriptor):
                     poll.unregister(descriptor)
             code = self._code()

@@ -126,10 +126,11 @@ class Record:
         return True
 
     def close(self) -> None:
-        for descriptor in (self.page, self.lock):
+        # Forgotten before they are closed: when a signal raises in between, nobody closes the same numbers again.
+        descriptors, self.page, self.lock = (self.page, self.lock), -1, -1
+        for descriptor in descriptors:
             if descriptor >= 0:
                 os.close(descriptor)
-        self.page = self.lock = -1
 
     def write(self, part: int, facts: dict[str, str]) -> None:
         os.pwrite(self.page, state.encode(facts)[: PART - 1].ljust(PART, b"\0"), part)
@@ -371,15 +372,13 @@ class Guards:
         self._release(call)
 
     def _release(self, call: Call) -> None:
-        if call._answer >= 0:
-            self._open.remove(call._answer)
-            os.close(call._answer)
-            call._answer = -1
-        if call.record:
-            self._open = [descriptor for descriptor in self._open if descriptor not in (call.record.page, call.record.lock)]
-            call.record.close()
-            call.record = None
-        call.own = False
+        answer, record, call._answer, call.record, call.own = call._answer, call.record, -1, None, False
+        ours = (answer, record.page, record.lock) if record else (answer,)
+        self._open = [descriptor for descriptor in self._open if descriptor not in ours]
+        if record:
+            record.close()
+        if answer >= 0:
+            os.close(answer)
 
 
 class Group:
@@ -389,8 +388,12 @@ class Group:
         self._guards, self.calls, self._ends = guards, calls, ends
 
     def __enter__(self) -> Self:
-        for call in self.calls:
-            self._guards._begin(call)
+        try:
+            for call in self.calls:
+                self._guards._begin(call)
+        except BaseException:  # A signal: those that have begun are ended.
+            self.__exit__()
+            raise
         return self
 
     def step(self, seconds: float) -> bool:
