@@ -291,7 +291,7 @@ def interrupted_at(folder: str, turn: int) -> int:
 
 
 def test_a_signal_anywhere_is_the_only_thing_that_is_raised_and_leaves_no_child(folder: str, tmp_path: Path) -> None:
-    codes = []
+    codes: list[int] = []
     while 0 not in codes:
         assert len(codes) < 5000
         codes.append(interrupted_at(folder, len(codes) + 1))
