@@ -224,6 +224,9 @@ class Bound:
     failover: bool = True  # False: nothing may fail over, so no node is fenced and the VIP stays.
     spared: str | None = None  # The node that must not be the one that is fenced.
     fence_call: float | None = None  # The fence device is called at the latest so long after the injection.
+    noticed: float | None = None  # The cluster notices (phases.noticed) at the latest so long after the injection.
+    named: bool = False  # True: a fencing that fails is told, with a reason.
+    in_place: bool = True  # False: no operation of a resource may fail, and no resource may be stopped.
 
 
 @dataclass(frozen=True)
@@ -243,6 +246,7 @@ class Run:
     probes: tuple[Probe, ...] = ()
     audit: Audit | None = None  # None: nobody could read the rows.
     notes: str = ""
+    kind: str = ""  # Runs of one scenario that are of different kinds are not put together.
 
     def __post_init__(self) -> None:
         if not any(write.acknowledged is not None and write.due < 0 for write in self.writes):

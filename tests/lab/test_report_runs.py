@@ -66,6 +66,13 @@ def test_stories_return(name: str) -> None:
     assert all(len(line) < 400 for line in text.splitlines())
 
 
+def test_a_run_that_was_kept_before_a_field_was_there_is_still_one() -> None:
+    told = json.loads(runs.dump(story("S4")))
+    assert (told.pop("kind"), told["bound"]) == ("", dataclasses.asdict(Bound(300.0)))
+    told["bound"] = {"back": 300.0, "failover": True, "spared": None, "fence_call": None}
+    assert runs.load(json.dumps(told)) == story("S4")
+
+
 def changed(**new: object) -> str:
     told = json.loads(runs.dump(story("S4")))
     told.update(new)
