@@ -1,8 +1,9 @@
 """How long the service was away for its clients, and what the time went into.
 
-A *gap* is a stretch of at least LEAST seconds without any acknowledgement, from the last one before it to the first one after it,
-that reaches beyond the injection.  The *disruption* is the sum of the gaps.  It has not ended where the last gap lasts until the
-last write was due.
+The client writes in two streams: one keeps its sessions, the other connects for each row.  Either may fail without the other.
+A *gap* of a stream is a stretch of at least LEAST seconds without any acknowledgement, from the last one before it to the first one
+after it, that reaches beyond the injection.  It has not ended where it lasts until the last write was due.  The *disruption* is the sum
+of the gaps of the worse stream: of one that has not ended, else of the one with more seconds.
 
 The time line is cut at *moments*, each the first of its kind after the injection, and before the last gap ends:
 
@@ -22,7 +23,7 @@ and a phase lasts from the moment of the one before it to its own:
 
 The seconds of a phase are the seconds of gaps that fall into it: a cluster that detects while the service still serves pays nothing.  A
 moment that was not seen gives its time to the next phase; all after the last moment that was seen is in the phase that begins there.
-A gap that ends by itself, with nothing noticed, is a *stall*.  A disruption without an end is *open* in the phase where it stood.
+A disruption that ends by itself, with nothing noticed, is a *stall*.  A disruption without an end is *open* in the phase where it stood.
 """
 
 from __future__ import annotations
@@ -32,9 +33,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from lab.report.runs import Call, Condition, Database, Event, Fence, NodeState, Run, Service, Step, Vip, Write, in_order
+from lab.report.runs import Call, Condition, Database, Event, Fence, NodeState, Run, Service, Session, Step, Vip, Write, in_order
 
-LEAST = 1.0
+# Five times what is between two writes, and what a connection takes on an emulated node that is busy.
+LEAST = {Session.PERSISTENT: 1.0, Session.CONNECT: 3.0}
+STREAMS = {Session.PERSISTENT: "kept sessions", Session.CONNECT: "new connections"}
+LOST = (Condition.UNCLEAN, Condition.OFFLINE, Condition.STANDBY)
 
 
 class Phase(Enum):
@@ -71,16 +75,22 @@ class Moments:
 
 @dataclass(frozen=True)
 class Disruption:
-    """What the client missed.  `seconds` and `phases` of one that has not ended are what was seen of it."""
+    """What the client missed.  `seconds` and `phases` of one that has not ended are what was seen of it.
+
+    `stream` is the one whose gaps these are.  `alone` says that these are new connections, while sessions that were kept went on, or did
+    so LEAST seconds longer.
+    """
 
     gaps: tuple[Gap, ...]
     phases: Mapping[Phase, float]
     open: Phase | None
     moments: Moments
+    stream: Session = Session.PERSISTENT
+    alone: bool = False
 
     @property
     def seconds(self) -> float:
-        return sum(gap.end - gap.begin for gap in self.gaps)
+        return total(self.gaps)
 
     @property
     def ended(self) -> bool:
@@ -89,13 +99,18 @@ class Disruption:
     def plain(self) -> dict[str, object]:
         """Return it for JSON, in milliseconds' precision."""
         told = {phase.value: round(seconds, 3) for phase, seconds in self.phases.items()}
-        return {"seconds": round(self.seconds, 3), "ended": self.ended, "open": self.open.value if self.open else None, "phases": told}
+        return {"seconds": round(self.seconds, 3), "ended": self.ended, "open": self.open.value if self.open else None,
+                "stream": self.stream.value, "phases": told}  # fmt: skip
 
 
-def gaps(writes: Sequence[Write], least: float = LEAST) -> tuple[Gap, ...]:
-    """Return the gaps of a client's writes; the first is due when the watch begins, and the last when it ends."""
-    if not writes:
-        return ()
+def gaps(writes: Sequence[Write]) -> dict[Session, tuple[Gap, ...]]:
+    """Return the gaps of each stream that there is."""
+    streams = {session: [write for write in writes if write.session is session] for session in Session}
+    return {session: _gaps(mine, LEAST[session]) for session, mine in streams.items() if mine}
+
+
+def _gaps(writes: Sequence[Write], least: float) -> tuple[Gap, ...]:
+    """Return the gaps of one stream; the first write is due when the watch begins, and the last when it ends."""
     began, ended = min(write.due for write in writes), max(write.due for write in writes)
     moments = [began, *sorted(moment for write in writes if (moment := write.acknowledged) is not None)]
     found = [Gap(before, after) for before, after in zip(moments, moments[1:]) if after - before >= least and after > 0]
@@ -104,30 +119,48 @@ def gaps(writes: Sequence[Write], least: float = LEAST) -> tuple[Gap, ...]:
     return tuple(found)
 
 
+def total(found: Iterable[Gap]) -> float:
+    return sum(gap.end - gap.begin for gap in found)
+
+
+def worse(found: Mapping[Session, tuple[Gap, ...]]) -> tuple[Session, bool]:
+    """Return the stream with the worse gaps, and whether these are new connections alone."""
+    ranks = {session: (any(not gap.ended for gap in mine), total(mine)) for session, mine in found.items()}
+    stream = max(ranks, key=lambda session: ranks[session])
+    endless, seconds = ranks[stream]
+    kept_endless, kept = ranks.get(Session.PERSISTENT, ranks[stream])
+    return stream, endless > kept_endless or seconds - kept >= LEAST[Session.CONNECT]
+
+
 def first(moments: Iterable[float], since: float, until: float) -> float | None:
     return min((moment for moment in moments if since <= moment <= until), default=None)
+
+
+def noticed(events: tuple[Event, ...], until: float = math.inf) -> float | None:
+    """Return when the cluster first did or said anything because of the injection; None if never."""
+    calls = in_order(events, Call)
+    return first([
+        *(call.ended for call in calls if call.failed and call.ended is not None), *(call.at for call in calls if call.action == "stop"),
+        *(state.at for state in in_order(events, NodeState) if state.condition in LOST), *(fence.at for fence in in_order(events, Fence)),
+    ], 0, until)  # fmt: skip
 
 
 def moments(events: tuple[Event, ...], until: float) -> Moments:
     """Return the moments between the injection and the end of the last gap."""
     calls, fences = in_order(events, Call), in_order(events, Fence)
-    lost = (Condition.UNCLEAN, Condition.OFFLINE, Condition.STANDBY)
-    noticed = first([
-        *(call.ended for call in calls if call.failed and call.ended is not None), *(call.at for call in calls if call.action == "stop"),
-        *(state.at for state in in_order(events, NodeState) if state.condition in lost), *(fence.at for fence in fences),
-    ], 0, until)  # fmt: skip
-    if noticed is None:
+    begun = noticed(events, until)
+    if begun is None:
         return Moments()
-    requested = first((fence.at for fence in fences), noticed, until)
+    requested = first((fence.at for fence in fences), begun, until)
     called = confirmed = None
     if requested is not None:
         called = first((fence.at for fence in fences if fence.step is Step.CALLED), requested, until)
         if called is None:
             called = first((fence.at + fence.seconds for fence in fences if fence.step is Step.DELAYED), requested, until)
         confirmed = first((fence.at for fence in fences if fence.step is Step.CONFIRMED), requested, until)
-    base = next(moment for moment in (confirmed, called, requested, noticed) if moment is not None)
+    base = next(moment for moment in (confirmed, called, requested, begun) if moment is not None)
     starting = first((call.at for call in calls if call.action == "start"), base, until)
-    return Moments(noticed, requested, called, confirmed, starting, serving(events, base, until))
+    return Moments(begun, requested, called, confirmed, starting, serving(events, base, until))
 
 
 def serving(events: tuple[Event, ...], since: float, until: float) -> float | None:
@@ -140,14 +173,16 @@ def serving(events: tuple[Event, ...], since: float, until: float) -> float | No
 
 def split(events: tuple[Event, ...], writes: Sequence[Write]) -> Disruption:
     """Return the disruption that writes show, cut by the moments that events show."""
-    found = gaps(writes)
+    streams = gaps(writes)
     nothing = dict.fromkeys(Phase, 0.0)
-    if not found:
+    if not any(streams.values()):
         return Disruption((), nothing, None, Moments())
+    stream, alone = worse(streams)
+    found = streams[stream]
     ended = found[-1].ended
     cut = moments(events, found[-1].end)
     if cut.noticed is None and ended:
-        return Disruption(found, {**nothing, Phase.STALL: sum(gap.end - gap.begin for gap in found)}, None, cut)
+        return Disruption(found, {**nothing, Phase.STALL: total(found)}, None, cut, stream, alone)
     ends = boundaries(cut)
     known = [phase for phase, moment in ends.items() if moment is not None]
     order = list(ends)
@@ -161,7 +196,7 @@ def split(events: tuple[Event, ...], writes: Sequence[Write]) -> Disruption:
         cursor = end
         if phase is last:
             break
-    return Disruption(found, phases, None if ended else last, cut)
+    return Disruption(found, phases, None if ended else last, cut, stream, alone)
 
 
 def boundaries(cut: Moments) -> dict[Phase, float | None]:

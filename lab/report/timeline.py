@@ -47,7 +47,6 @@ CONDITIONS = {
 REACHES = {Reach.OPEN: ("#cfe8df", INK), Reach.REFUSED: (ORANGE, INK), Reach.NO_ROUTE: (RED, "#ffffff"), Reach.TIMEOUT: (INK, "#ffffff"),
            Reach.OTHER: (GREY, INK)}  # fmt: skip
 SERVICES = {Service.ACCEPTING: None, Service.STARTING: ("#f0e442", INK), Service.DOWN: (RED, "#ffffff")}
-SESSIONS = {Session.PERSISTENT: "kept sessions", Session.CONNECT: "new connections"}
 CALLS = {"monitor": GREEN, "probe": "#8a949e", "start": BLUE, "stop": "#7a4fa3"}
 LISTED = 8  # Failed operations whose reasons are told at most.
 Style = tuple[str, str]  # The colour of a piece, and of what is written in it.
@@ -73,7 +72,7 @@ class Picture:
         self.begin = max(min(write.due for write in run.writes), -BEFORE)
         self.end = run.watched
         self.nodes = run.nodes()
-        self.sessions = [session for session in SESSIONS if any(write.session is session for write in run.writes)]
+        self.sessions = [session for session in Session if any(write.session is session for write in run.writes)]
         self.calls = [call for call in run.of(Call) if call.at <= self.end and (call.ended is None or call.ended >= self.begin)]
         self.resources = list(dict.fromkeys(call.resource for call in self.calls))
         rows = len(self.nodes) + len(self.resources) + 5  # fault, disruption, TCP probe, VIP, database
@@ -168,7 +167,7 @@ class Picture:
         """Draw a bar per write: its length is the latency, its colour the outcome; the worst one where several share a place."""
         top, foot = self.y, self.y + CHART - 4
         self.name("client writes", height=STRIP)
-        self.canvas.text(24, top + 32, SESSIONS[session], size=11, colour=FAINT, room=LEFT - 24 - 44)
+        self.canvas.text(24, top + 32, phases.STREAMS[session], size=11, colour=FAINT, room=LEFT - 24 - 44)
         for latency in (0.1, 1.0, 10.0):
             y = foot - self.length(latency)
             self.canvas.line(LEFT, y, WIDTH - RIGHT, y, GRID, 0.7)

@@ -35,23 +35,27 @@ from lab.report.runs import (
     Vip,
     Write,
 )
+from lab.scenarios.stage import Broken, Stage
 
 LOG, API = "pacemaker.log", "hypervisor"
 MACHINE = Machine("tcg", 2, 23900, {"pacemaker": "2.1.5", "postgresql": "15"})
 BEGAN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
 CLEAN = Audit(74, 0, 0, 0, 0)
 FAR = 10_000.0
+KEPT, CONNECT = Session
 
 
-def writes(*away: tuple[float, float], begin: float = -5.0, end: float = 60.0, every: float = 0.5) -> tuple[Write, ...]:
-    """Return the operations of a client: acknowledged at once but in these stretches, from the last acknowledgement to the first."""
+def writes(
+    *away: tuple[float, float], begin: float = -5.0, end: float = 60.0, every: float = 0.5, session: Session = Session.PERSISTENT,
+) -> tuple[Write, ...]:  # fmt: skip
+    """Return a stream of operations: acknowledged at once but in these stretches, from the last acknowledgement to the first."""
     found = []
     for number in range(round((end - begin) / every) + 1):
         due = round(begin + number * every, 3)
         gone = any(since < due < until for since, until in away)
-        found.append(Write(due, Session.PERSISTENT, Outcome.UNKNOWN if gone else Outcome.OK, None if gone else 0.0))
+        found.append(Write(due, session, Outcome.UNKNOWN if gone else Outcome.OK, None if gone else 0.0))
     edges = {edge for stretch in away for edge in stretch if begin <= edge <= end}
-    return (*found, *(Write(edge, Session.CONNECT, Outcome.OK, 0.0) for edge in sorted(edges)))
+    return (*found, *(Write(edge, session, Outcome.OK, 0.0) for edge in sorted(edges)))
 
 
 def call(resource: str, action: str, began: float, ended: float, code: int = 0, reason: str = "", node: str = "rhel1") -> Call:
@@ -113,6 +117,16 @@ STORIES: dict[str, tuple[list[Event], tuple[Write, ...]]] = {
         Fence(22.0, LOG, "rhel2", Step.FAILED, reason="no answer"), Fence(30.0, LOG, "rhel2", Step.CALLED),
         Fence(34.0, LOG, "rhel2", Step.CONFIRMED), call("pg-db", "start", 35.0, 40.0), *serves("rhel1", 40.0, 41.0),
     ], writes((0.0, 42.0))),
+    # The postmaster is stopped: its sessions go on, and nobody else gets in.
+    "S10": ([
+        call("pg-db", "monitor", 8.0, 18.0, 1, "no answer"), call("pg-db", "stop", 19.0, 22.0), call("pg-db", "start", 22.0, 30.0),
+        Database(30.0, "client", "rhel2", Service.ACCEPTING),
+    ], (*writes((20.0, 31.0)), *writes((0.5, 31.0), session=CONNECT))),
+    # A fencing that fails, and nobody says why.
+    "S3 unnamed": ([
+        NodeState(11.0, LOG, "rhel2", Condition.UNCLEAN), Fence(11.0, LOG, "rhel2", Step.REQUESTED), Fence(12.0, LOG, "rhel2", Step.CALLED),
+        Fence(22.0, LOG, "rhel2", Step.FAILED, reason=" "), Fence(34.0, LOG, "rhel2", Step.CONFIRMED),
+    ], writes((0.0, 42.0))),
     "S13 without end": ([
         NodeState(11.0, LOG, "rhel2", Condition.UNCLEAN), Fence(11.0, LOG, "rhel2", Step.REQUESTED), Fence(12.0, LOG, "rhel2", Step.CALLED),
         Fence(22.0, LOG, "rhel2", Step.FAILED, reason="no answer"),
@@ -129,6 +143,7 @@ SPLITS: list[tuple[str, float, dict[Phase, float], Phase | None]] = [
     ("S6 best", 229.2, {D: 40.6, S: 122.0, W: 16.0, F: 14.4, B: 35.4, R: 0.8}, None),
     ("S6 stock", 420.4, {D: 420.4}, D),
     ("S7", 15.5, {N: 15.5}, None),
+    ("S10", 30.5, {D: 17.5, S: 4.0, B: 8.0, R: 1.0}, None),
     ("S13", 42.0, {D: 11.0, W: 1.0, F: 22.0, B: 7.0, R: 1.0}, None),
     ("S13 without end", 60.0, {D: 11.0, W: 1.0, F: 48.0}, F),
 ]
@@ -175,13 +190,44 @@ def test_the_order_in_which_things_were_written_down_does_not_matter(name: str) 
     (writes((5.0, 7.0), (20.0, 30.0)), (Gap(5.0, 7.0), Gap(20.0, 30.0))),
     (writes((5.0, 7.0), (20.0, FAR)), (Gap(5.0, 7.0), Gap(20.0, 60.0, ended=False))),
     (writes((59.5, FAR)), ()),  # The last write of all may be cut off by the end of the watch.
-    ((), ()),
     # A slow answer is one all the same, and there is a gap until it comes.
-    ((Write(-1.0, Session.CONNECT, Outcome.OK, 0.5), Write(0.0, Session.CONNECT, Outcome.OK, 8.0),
-      Write(1.0, Session.CONNECT, Outcome.FAILED, 2.0)), (Gap(-0.5, 8.0),)),
+    ((Write(-1.0, Session.PERSISTENT, Outcome.OK, 0.5), Write(0.0, Session.PERSISTENT, Outcome.OK, 8.0),
+      Write(1.0, Session.PERSISTENT, Outcome.FAILED, 2.0)), (Gap(-0.5, 8.0),)),
 ])  # fmt: skip
 def test_gaps(told: tuple[Write, ...], found: tuple[Gap, ...]) -> None:
-    assert phases.gaps(told) == found
+    assert phases.gaps(told) == {Session.PERSISTENT: found}
+
+
+def test_each_stream_has_its_gaps() -> None:
+    """What one stream was told does not end the gap of the other; connecting may take longer before that is a gap."""
+    kept, fresh = writes((5.0, 6.0)), writes((20.0, 22.9), (30.0, 33.0), (58.0, FAR), session=CONNECT)
+    assert phases.gaps((*fresh, *kept)) == {KEPT: (Gap(5.0, 6.0),), CONNECT: (Gap(30.0, 33.0),)}
+    assert phases.gaps(fresh) == {CONNECT: (Gap(30.0, 33.0),)}
+    assert phases.gaps(()) == {}
+
+
+@pytest.mark.parametrize("kept, fresh, stream, alone, seconds, ended", [
+    ([], [(0.0, FAR)], CONNECT, True, 60.0, False),  # Who is connected goes on; nobody else gets in.
+    ([(0.0, 50.0)], [(30.0, FAR)], CONNECT, True, 30.0, False),  # Without an end is longer than any.
+    ([(30.0, FAR)], [(0.0, 50.0)], KEPT, False, 30.0, False),
+    ([(10.0, FAR)], [(0.0, FAR)], CONNECT, True, 60.0, False),
+    ([(0.0, 40.0)], [(0.0, 40.5)], CONNECT, False, 40.5, True),  # Half a second is what it writes more seldom.
+    ([(0.0, 40.0)], [(0.0, 43.0)], CONNECT, True, 43.0, True),
+    ([(0.0, 40.0)], [(0.0, 40.0)], KEPT, False, 40.0, True),
+    ([(0.0, 10.0), (20.0, 40.0)], [(0.0, 25.0)], KEPT, False, 30.0, True),  # The sum is what counts.
+    ([(0.0, 2.0)], [(0.0, 2.0)], KEPT, False, 2.0, True),
+])  # fmt: skip
+def test_the_worse_stream_is_the_disruption(
+    kept: list[tuple[float, float]], fresh: list[tuple[float, float]], stream: Session, alone: bool, seconds: float, ended: bool
+) -> None:
+    seen = phases.split((), (*writes(*kept), *writes(*fresh, session=CONNECT)))
+    assert (seen.stream, seen.alone, seen.ended) == (stream, alone, ended)
+    assert seen.seconds == pytest.approx(seconds)
+
+
+def test_a_client_that_only_connects_has_a_disruption_too() -> None:
+    seen = phases.split((), writes((0.0, 30.0), session=CONNECT))
+    assert (seen.stream, seen.alone, seen.seconds) == (CONNECT, False, 30.0)
 
 
 @pytest.mark.parametrize("events, parts", [
@@ -212,6 +258,14 @@ def test_moments_that_were_not_seen(events: list[Event], parts: dict[Phase, floa
     assert seen.ended
 
 
+def test_what_was_noticed_without_a_gap() -> None:
+    """The client need not miss anything for the cluster to notice; what it saw before the injection does not count."""
+    events = STORIES["S2b"][0]
+    assert phases.split(tuple(events), writes()).moments.noticed is None
+    assert phases.noticed((*events, call("vip", "stop", -3.0, -2.0))) == 11.0
+    assert phases.noticed((*STORIES["S7"][0], Fence(-2.0, LOG, "rhel1", Step.REQUESTED))) is None
+
+
 def test_two_gaps_share_the_phases() -> None:
     """A stall while the cluster detects, service for a while, and the gap of a failover."""
     events = [call("pg-db", "monitor", 9.0, 10.0, 1), call("vip", "stop", 12.0, 13.0), call("vip", "start", 20.0, 25.0)]
@@ -229,6 +283,18 @@ def test_when_the_fence_device_was_called() -> None:
     assert [phases.fence_called(story(name)) for name in ("S5", "S6 best", "S6 stock", "S13")] == [50.0, 178.2, None, 12.0]
 
 
+OFF = Fault(0.0, "lab", "rhel2: powered off")
+UNDISTURBED = [call("vip", "stop", -3.0, 1.0), call("vip", "start", 2.0, 3.0), call("pg-db", "monitor", -3.0, -1.0, 1),
+               call("pg-db", "probe", 3.0, 4.0, 7)]  # fmt: skip
+UNNAMED = "no fencing was told to have failed, with a reason"
+
+
+def both(kept: list[tuple[float, float]], fresh: list[tuple[float, float]], bound: Bound | None = None) -> Run:
+    """Return a run of two streams, with these gaps."""
+    told = (*writes(*kept), *writes(*fresh, session=CONNECT))
+    return dataclasses.replace(story("S7", bound=bound), writes=told, events=())
+
+
 @pytest.mark.parametrize("run, found", [
     (story("S4"), ()),
     (story("S4", bound=Bound(40.0)), ("writes came back after 44.7 s, the bound is 40 s",)),
@@ -242,6 +308,25 @@ def test_when_the_fence_device_was_called() -> None:
     (story("S2a", bound=Bound(60.0, spared="rhel2")), ()),
     (story("S5", bound=Bound(120.0, fence_call=20.0)), ("the fence device was called only after 50.0 s, the bound is 20 s",)),
     (story("S7", bound=Bound(120.0, fence_call=20.0)), ("the fence device was called never, the bound is 20 s",)),
+    (story("S10", bound=Bound(31.0)), ()),
+    (story("S10", bound=Bound(30.0)), ("writes came back after 31.0 s, the bound is 30 s",)),
+    (both([], [(0.0, FAR)]), ("writes of new connections never came back, watched for 60 s; it stood in: detection",)),
+    (both([(0.0, FAR)], []), ("writes of kept sessions never came back, watched for 60 s; it stood in: detection",)),
+    (both([(0.0, FAR)], [(0.0, FAR)]), ("writes never came back, watched for 60 s; it stood in: detection",)),
+    # The worse stream is not the one that came back last.
+    (both([(0.0, 20.0)], [(30.0, 40.0)], Bound(35.0)), ("writes came back after 40.0 s, the bound is 35 s",)),
+    (story("S4", bound=Bound(60.0, noticed=28.1)), ()),
+    (story("S4", bound=Bound(60.0, noticed=28.0)), ("the cluster noticed only after 28.1 s, the bound is 28 s",)),
+    (story("S7", bound=Bound(60.0, noticed=28.0)), ("the cluster noticed never, the bound is 28 s",)),
+    (story("S2b", bound=Bound(60.0, noticed=11.0)), ()),  # Noticed, though no client missed anything.
+    (story("S13", bound=Bound(60.0, named=True)), ()),
+    (story("S3 unnamed", bound=Bound(60.0, named=True)), (UNNAMED,)),
+    (story("S2b", bound=Bound(60.0, named=True)), (UNNAMED,)),
+    (story("S2b", bound=Bound(60.0, named=True), more=[Fence(-9.0, LOG, "rhel1", Step.FAILED, reason="before")]), (UNNAMED,)),
+    (story("S7", bound=Bound(60.0, in_place=False)), ()),  # Degraded is no failure.
+    (story("S7", bound=Bound(60.0, in_place=False), more=UNDISTURBED), ()),
+    (story("S7", bound=Bound(60.0, in_place=False), more=[call("pg-db", "monitor", -1.0, 1.0, 1), call("vip", "stop", 9.0, 9.5)]),
+     ("nothing of the service was to be disturbed, but: pg-db monitor on rhel1 failed, vip stop on rhel1",)),
     (story("S4", audit=None), ("the rows could not be read back",)),
     (story("S4", audit=Audit(9, 1, 2, 3, 4)), ("1 acknowledged rows lost", "2 rows there that were never sent or told to have failed",
                                                "3 rows twice", "4 pairs of servers that wrote in overlapping time")),
@@ -250,12 +335,29 @@ def test_verdict(run: Run, found: tuple[str, ...]) -> None:
     assert verdict.failings(run) == found
 
 
-def test_power_cycles() -> None:
-    more = [Power(-3.0, API, "rhel1", False), Power(70.0, API, "rhel2", True), Power(80.0, API, "rhel1", False)]
-    assert verdict.power_cycles(story("S5", more=more)) == 2
+@pytest.mark.parametrize("events, count", [
+    ([], 1),
+    ([Power(-3.0, API, "rhel1", False), Power(70.0, API, "rhel2", True), Power(80.0, API, "rhel1", False)], 2),
+    # What the scenario did is not the cluster's work: one switching for each deed, of that node, at that time.
+    ([OFF, Power(0.8, API, "rhel2", False)], 1),
+    ([OFF, Power(0.8, API, "rhel2", False), Power(3.0, API, "rhel2", False)], 2),
+    ([OFF, Power(0.8, API, "rhel1", False)], 2),
+    ([OFF], 1),  # The deed itself was not seen; the fencing, a minute later, was.
+    ([OFF, Fault(0.2, "lab", "rhel1: powered off"), Power(0.1, API, "rhel2", False), Power(0.3, API, "rhel1", False)], 1),
+])  # fmt: skip
+def test_power_cycles(events: list[Event], count: int) -> None:
+    assert verdict.power_cycles(story("S5", more=events)) == count
+
+
+def test_the_scenarios_say_as_the_report_reads_that_they_took_the_power_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(None, "rhel2")  # type: ignore[arg-type]  # Nothing is ordered from it: the deed is left out.
+    monkeypatch.setattr(Stage, "do", lambda self, what, _deed, mend=None: self.broken.append(Broken(what, 0.0, mend)))
+    stage.power_off("rhel2")
+    assert [fault.what for fault in stage.events()] == [OFF.what]
 
 
 def test_a_disruption_tells_json() -> None:
     seen: Disruption = phases.of(story("S6 stock"))
     told = seen.plain()
     assert (told["seconds"], told["ended"], told["open"]) == (420.4, False, "detection")
+    assert phases.of(story("S10")).plain()["stream"] == "connect"
