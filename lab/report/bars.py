@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from lab.report import summary, svg, table
 from lab.report.phases import Phase
 from lab.report.runs import Profile, Run
-from lab.report.scenarios import Scenario
-from lab.report.summary import Summary
+from lab.report.summary import Line, Summary
 from lab.report.svg import FAINT, GRID, INK, Canvas
 
 WIDTH, LEFT, RIGHT = 1200, 380, 200
@@ -24,20 +23,18 @@ class Picture:
 
     def __init__(self, kept: Sequence[Run], profile: Profile) -> None:
         self.profile = profile
-        self.rows: list[tuple[Scenario, list[Summary | None]]] = [
-            (scenario, [summary.of(kept, scenario.ident, agents, profile) for agents in table.SIDES]) for scenario in table.all_of(kept)
-        ]
-        shown = [found for _, sides in self.rows for found in sides if found]
+        self.rows = [line for line in summary.lines(kept, profile, table.all_of(kept)) if not line.parted]
+        shown = [found for line in self.rows for found in line.sides.values() if found]
         ended = [value for found in shown for value in (found.typical.seconds, found.disruption.high) if not math.isinf(value)]
         # What never ended is drawn to the end of the axis: it must not press the others together.
         finite = [value for found, value in zip(shown, map(summary_seconds, shown)) if found.typical.ended]
         self.end = 1.08 * max([10.0, *(finite or ended)])
-        height = HEAD + sum(self.height_of(sides) for _, sides in self.rows) + FOOT
+        height = HEAD + sum(map(self.height_of, self.rows)) + FOOT
         self.canvas = Canvas(WIDTH, height, "Seconds without an acknowledged write, by scenario")
 
     @staticmethod
-    def height_of(sides: Sequence[Summary | None]) -> int:
-        return 2 * BAR + BETWEEN + PAD if any(sides) else EMPTY
+    def height_of(line: Line) -> int:
+        return 2 * BAR + BETWEEN + PAD if any(line.sides.values()) else EMPTY
 
     def x(self, seconds: float) -> float:
         return LEFT + min(seconds, self.end) / self.end * (WIDTH - LEFT - RIGHT)
@@ -98,19 +95,20 @@ class Picture:
         for value in (low, high):
             self.canvas.line(self.x(value), middle - 4, self.x(value), middle + 4, INK, 1.2)
 
-    def scenario(self, scenario: Scenario, sides: Sequence[Summary | None], top: float) -> None:
+    def scenario(self, line: Line, top: float) -> None:
         canvas = self.canvas
         canvas.line(24, top, WIDTH - 24, top)
-        if not any(sides):
-            canvas.text(24, top + 18, f"{scenario.ident} {scenario.title}", size=12, room=LEFT - 32, colour=FAINT)
+        if not any(line.sides.values()):
+            canvas.text(24, top + 18, line.title, size=12, room=LEFT - 32, colour=FAINT)
             canvas.text(LEFT + 6, top + 18, table.NO_RUN, size=12, colour=FAINT)
             return
         room = LEFT - 24 - 60
-        lines = textwrap.wrap(svg.clean(f"{scenario.ident} {scenario.title}"), int(room / (13 * svg.CHARACTER)))[:2]
+        lines = textwrap.wrap(svg.clean(line.title), int(room / (13 * svg.CHARACTER)))[:2]
         for number, words in enumerate(lines):
             canvas.text(24, top + (32 if len(lines) == 1 else 23) + 18 * number, words, room=room)
         y = top + PAD / 2
-        for name, found in zip(table.SIDES.values(), sides):
+        for agents, name in table.SIDES.items():
+            found = line.sides[agents]
             canvas.text(LEFT - 8, y + 13.5, name, size=12, anchor="end", bold=name == "ours")
             if found:
                 self.bar(found, y)
@@ -121,10 +119,10 @@ class Picture:
     def render(self) -> str:
         self.frame()
         top = HEAD
-        for scenario, sides in self.rows:
-            with self.canvas.group(f"scenario-{svg.clean(scenario.ident)}"):
-                self.scenario(scenario, sides, top)
-            top += self.height_of(sides)
+        for line in self.rows:
+            with self.canvas.group("-".join(["scenario", *svg.clean(f"{line.scenario.ident} {line.kind or ''}").split()])):
+                self.scenario(line, top)
+            top += self.height_of(line)
         self.canvas.line(LEFT, HEAD, LEFT, self.canvas.height - FOOT, INK)
         self.canvas.line(24, self.canvas.height - FOOT, WIDTH - 24, self.canvas.height - FOOT, GRID)
         return self.canvas.render()

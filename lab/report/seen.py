@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lab.client import ledger
-from lab.report.runs import Audit, Outcome, Probe, Reach, Session, Write
-
-if TYPE_CHECKING:  # It loads the database's driver, which a reader of results need not have.
-    from lab.client import audit
+from lab.report.runs import Outcome, Probe, Reach, Session, Write
 
 
 def writes(history: ledger.History, injected: float) -> tuple[Write, ...]:
@@ -32,9 +28,3 @@ def probes(path: Path, injected: float) -> tuple[Probe, ...]:
         if not found or found[-1].reach is not reach:
             found.append(Probe(round(float(event["due"]) - injected, 6), reach))
     return tuple(found)
-
-
-def counts(told: audit.Audit) -> Audit:
-    """Return the findings of an audit as numbers."""
-    ghosts = len(told.ghosts) + len(told.contradicted)
-    return Audit(told.acknowledged, len(told.lost), ghosts, len(told.duplicates), len(told.overlaps))

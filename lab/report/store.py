@@ -31,8 +31,8 @@ class Kept:
 def derived(run: Run) -> dict[str, object]:
     """Return what follows from a run, for readers of its JSON."""
     seen = phases.of(run)
-    return {**seen.plain(), "fence_called": phases.fence_called(run), "power_offs": verdict.power_cycles(run),
-            "failings": list(verdict.failings(run))}  # fmt: skip
+    return {**seen.plain(), "noticed": phases.noticed(run.events), "fence_called": phases.fence_called(run),
+            "power_offs": verdict.power_cycles(run), "failings": list(verdict.failings(run))}  # fmt: skip
 
 
 def add(directory: Path, run: Run) -> Path:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from lab.report import phases, verdict
 from lab.report.phases import Disruption, Phase
 from lab.report.runs import Agents, Audit, Profile, Run
+from lab.report.scenarios import Scenario
+
+NO_KIND = "kind not told"
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ def spread(values: Iterable[float]) -> Spread:
 
 @dataclass(frozen=True)
 class Summary:
-    """All runs of one scenario with the same agents and profile; there is at least one."""
+    """All runs of one scenario with the same agents and profile, or those of one kind; there is at least one."""
 
     runs: tuple[Run, ...]
     seen: tuple[Disruption, ...]
@@ -50,24 +53,69 @@ class Summary:
         """The run in the middle, the shorter of two."""
         return sorted(self.seen, key=seconds)[(len(self.seen) - 1) // 2]
 
-    def rows(self, count: Callable[[Audit], int]) -> int | None:
-        """Return a sum over the audits; None where one of the runs has none."""
-        audits = [run.audit for run in self.runs]
-        return None if None in audits else sum(count(audit) for audit in audits if audit)
+    @property
+    def audits(self) -> list[Audit]:
+        """What the runs' rows were found to be; nothing for those whose rows could not be read back."""
+        return [run.audit for run in self.runs if run.audit]
 
-    def power_cycles(self) -> list[int]:
-        return [verdict.power_cycles(run) for run in self.runs]
+    @property
+    def alone(self) -> int:
+        """Return in how many runs new connections alone had this disruption."""
+        return sum(one.alone for one in self.seen)
+
+    def power_cycles(self) -> str:
+        """Return how many there were in a run, as a range where that is not the same in all."""
+        counts = [verdict.power_cycles(run) for run in self.runs]
+        return str(counts[0]) if min(counts) == max(counts) else f"{min(counts)}-{max(counts)}"
+
+    def noticed(self) -> Spread:
+        """When the cluster noticed, from the injection."""
+        return spread(math.inf if moment is None else moment for moment in (phases.noticed(run.events) for run in self.runs))
 
     def fence_called(self) -> Spread:
         """When the fence device was called, from the injection."""
         return spread(math.inf if moment is None else moment for moment in map(phases.fence_called, self.runs))
 
 
+@dataclass(frozen=True)
+class Line:
+    """What is put together: all runs of a scenario, or those of one kind.
+
+    `parted` ones have lines for their kinds below them: a range can be told of the runs together, and no median.
+    """
+
+    scenario: Scenario
+    sides: Mapping[Agents, Summary | None]
+    kind: str | None = None
+    parted: bool = False
+
+    @property
+    def title(self) -> str:
+        """Return what names the line beside those of other scenarios."""
+        return f"{self.scenario.ident} {self.scenario.title}" + ("" if self.kind is None else f": {self.kind or NO_KIND}")
+
+
 def seconds(one: Disruption) -> float:
     return one.seconds if one.ended else math.inf
 
 
-def of(runs: Sequence[Run], scenario: str, agents: Agents, profile: Profile) -> Summary | None:
-    """Return the summary of the runs that are of this kind; None where there are none."""
-    chosen = tuple(run for run in runs if (run.scenario, run.agents, run.profile) == (scenario, agents, profile))
+def of(runs: Sequence[Run], scenario: str, agents: Agents, profile: Profile, kind: str | None = None) -> Summary | None:
+    """Return the summary of these runs, by default of all kinds; None where there are none."""
+    wanted = (scenario, agents, profile)
+    chosen = tuple(run for run in runs if (run.scenario, run.agents, run.profile) == wanted and kind in (None, run.kind))
     return Summary(chosen, tuple(map(phases.of, chosen))) if chosen else None
+
+
+def lines(runs: Sequence[Run], profile: Profile, wanted: Sequence[Scenario]) -> list[Line]:
+    """Return a line for each scenario, and after it one for each kind of it, where its runs have kinds."""
+
+    def sides(scenario: Scenario, kind: str | None = None) -> dict[Agents, Summary | None]:
+        return {agents: of(runs, scenario.ident, agents, profile, kind) for agents in Agents}
+
+    found = []
+    for scenario in wanted:
+        kinds = list(dict.fromkeys(run.kind for run in runs if run.scenario == scenario.ident and run.profile is profile))
+        found.append(Line(scenario, sides(scenario), parted=any(kinds)))
+        if any(kinds):
+            found += [Line(scenario, sides(scenario, kind), kind) for kind in kinds]
+    return found

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from lab.report import goals, scenarios, summary, verdict
 from lab.report.phases import Phase
-from lab.report.runs import Agents, Audit, Profile, Run
+from lab.report.runs import Agents, Audit, Machine, Profile, Run
 from lab.report.scenarios import Scenario
 from lab.report.store import Broken
-from lab.report.summary import Spread, Summary
+from lab.report.summary import NO_KIND, Line, Spread, Summary
 
 SIDES = {Agents.STOCK: "stock", Agents.LAB: "ours"}
 TITLES = {Profile.DOCUMENT: "Monitor intervals and fencing delays of the lab document",
@@ -20,14 +21,22 @@ COUNTS: tuple[tuple[str, Callable[[Audit], int]], ...] = (
     ("duplicates", lambda audit: audit.duplicates), ("overlaps", lambda audit: audit.overlaps),
 )  # fmt: skip
 NONE, NEVER, NO_RUN = "-", "never", "no run"
+COMMIT, RECIPE, NOT_TOLD = "commit", "recipe", "not told"  # Of Machine.versions: what the cluster was made of and by, not what it ran on.
+NEW = "new connections"
 EXPLANATION = """\
 Seconds without an acknowledged write, as the client saw them; the median, and the range over repeated runs in brackets. A disruption
-that did not end while the run was watched is `never`. Medians of phases need not add up to the median of the whole.
+that did not end while the run was watched is `never`. Medians of phases need not add up to the median of the whole. The client keeps
+some sessions and opens others anew, and the worse of these two streams counts: *new connections* says that the kept sessions went on.
+Runs of different kinds have a line each, and only their range is told together.
+
 A phase has the seconds of disruption that fell into it: *detection* until the cluster noticed, *stop* until it asked for
 fencing (or began to start again), *fence delay* until the fence device was called, *fencing* until that was confirmed, *start* until
 address and database were there, *reconnect* until a write was acknowledged. A *stall* ended by itself, with nothing noticed.
-*lost*: acknowledged, and not there. *ghosts*: never sent, or told to have failed, and there. *duplicates*: there more than once.
-*overlaps*: pairs of servers that wrote in overlapping time."""
+*Noticed after* is counted from the fault, whether the client missed anything or not: an operation of a resource failed, a stop began, a
+node was lost or a fencing asked for. A monitor that calls a resource degraded is good for the cluster, which then does nothing.
+
+*power-offs*: by the cluster; those that the scenario itself made are left out. *lost*: acknowledged, and not there. *ghosts*: never sent,
+or told to have failed, and there. *duplicates*: there more than once. *overlaps*: pairs of servers that wrote in overlapping time."""
 
 
 def escaped(text: str) -> str:
@@ -54,11 +63,21 @@ def told(found: Spread, *, repeated: bool) -> str:
     return figure(found.median) + ("" if same else f" ({figure(found.low)}-{figure(found.high)})")
 
 
-def disruption(found: Summary | None) -> str:
+def disruption(found: Summary | None, *, parted: bool = False) -> str:
+    """Return median and range, the range alone of what is parted, and in how many runs only new connections missed anything."""
     if not found:
         return NO_RUN
-    text = told(found.disruption, repeated=len(found.runs) > 1)
-    return f"{text}, watched {found.watched:.0f} s" if math.isinf(found.disruption.high) else text
+    whole, many = found.disruption, len(found.runs)
+    text = between(whole) if parted else told(whole, repeated=many > 1)
+    more = [f"watched {found.watched:.0f} s"] if math.isinf(whole.high) else []
+    if found.alone:
+        more.append(NEW if found.alone == many else f"{NEW} in {found.alone} of {many}")
+    return ", ".join([text, *more])
+
+
+def between(found: Spread) -> str:
+    low, high = figure(found.low), figure(found.high)
+    return low if low == high else f"{low}-{high}"
 
 
 def ratio(stock: Summary | None, ours: Summary | None) -> str:
@@ -72,66 +91,79 @@ def ratio(stock: Summary | None, ours: Summary | None) -> str:
 
 
 def rows_of(found: Summary | None) -> str:
-    """Return the four counts of the audit; a question mark where the rows of a run could not be read back."""
+    """Return the four counts of the audits, and of how many runs these are where the rows of some could not be read back."""
     if not found:
         return NONE
-    counts = [found.rows(count) for _, count in COUNTS]
-    return " / ".join("?" if count is None else str(count) for count in counts)
+    audits, many = found.audits, len(found.runs)
+    if not audits:
+        return "not read back"
+    counts = " / ".join(str(sum(map(count, audits))) for _, count in COUNTS)
+    return counts if len(audits) == many else f"{counts} in {len(audits)} of {many}"
 
 
-def numbers(found: Summary | None, wanted: Scenario) -> str:
+def numbers(found: Summary | None, wanted: int) -> str:
     """Return how many runs there are, and how many there should be where that is more."""
     count = len(found.runs) if found else 0
-    return str(count) if count >= wanted.repeats else f"{count} of {wanted.repeats}"
+    return str(count) if count >= wanted else f"{count} of {wanted}"
 
 
-def cycles(found: Summary | None) -> str:
-    if not found:
-        return NONE
-    counts = found.power_cycles()
-    return str(counts[0]) if min(counts) == max(counts) else f"{min(counts)}-{max(counts)}"
-
-
-def side_by_side(kept: Sequence[Run], profile: Profile, wanted: Sequence[Scenario]) -> list[str]:
-    """Return the table with a line per scenario."""
+def side_by_side(lines: Sequence[Line]) -> list[str]:
+    """Return the table with a line per scenario, and per kind of those that have kinds."""
     head = ["scenario", "stock, s", "ours, s", "ours / stock", "runs stock", "runs ours", "power-offs stock", "power-offs ours",
             "rows stock: " + " / ".join(name for name, _ in COUNTS), "rows ours"]  # fmt: skip
-    lines = []
-    for scenario in wanted:
-        stock, ours = (summary.of(kept, scenario.ident, agents, profile) for agents in SIDES)
-        lines.append([f"**{escaped(scenario.ident)}** {escaped(scenario.title)}", disruption(stock), disruption(ours), ratio(stock, ours),
-                      numbers(stock, scenario), numbers(ours, scenario), cycles(stock), cycles(ours),
+    found = []
+    for line in lines:
+        stock, ours = (line.sides[agents] for agents in SIDES)
+        name = f"**{escaped(line.scenario.ident)}** " + escaped(line.scenario.title if line.kind is None else f"- {line.kind or NO_KIND}")
+        wanted = line.scenario.repeats if line.kind is None else 0
+        seconds = [disruption(side, parted=line.parted) for side in (stock, ours)]
+        cycles = [side.power_cycles() if side else NONE for side in (stock, ours)]
+        found.append([name, *seconds, NONE if line.parted else ratio(stock, ours), numbers(stock, wanted), numbers(ours, wanted), *cycles,
                       rows_of(stock), rows_of(ours)])  # fmt: skip
-    return grid(head, lines)
+    return grid(head, found)
 
 
-def parts(kept: Sequence[Run], profile: Profile, wanted: Sequence[Scenario]) -> list[str]:
-    """Return the table with a line per scenario and agents: what the time went into."""
-    head = ["scenario", "agents", "disruption, s", *(phase.value for phase in Phase), "fence device called after"]
-    lines = []
-    for scenario in wanted:
+def parts(lines: Sequence[Line]) -> list[str]:
+    """Return the table with a line per scenario or kind, and agents: what the time went into."""
+    head = ["scenario", "agents", "disruption, s", "noticed after", *(phase.value for phase in Phase), "fence device called after"]
+    found = []
+    for line in lines:
+        name = escaped(line.scenario.ident + ("" if line.kind is None else f", {line.kind or NO_KIND}"))
         for agents, side in SIDES.items():
-            found = summary.of(kept, scenario.ident, agents, profile)
-            if found:
-                many = len(found.runs) > 1
-                cells = [told(found.phase(phase), repeated=many) for phase in Phase]
-                called = told(found.fence_called(), repeated=many)
-                lines.append([escaped(scenario.ident), side, told(found.disruption, repeated=many),
+            one = line.sides[agents]
+            if one and not line.parted:
+                many = len(one.runs) > 1
+                cells = [told(one.phase(phase), repeated=many) for phase in Phase]
+                called = told(one.fence_called(), repeated=many)
+                found.append([name, side, told(one.disruption, repeated=many), told(one.noticed(), repeated=many),
                               *(NONE if cell == "0.0" else cell for cell in cells), NONE if called == NEVER else called])  # fmt: skip
-    return grid(head, lines, 2)
+    return grid(head, found, 2)
 
 
 def machines(kept: Sequence[Run]) -> list[str]:
-    """Return what the runs ran on, and a warning if that was not the same."""
-    found: dict[str, int] = {}
-    for run in kept:
-        machine = run.machine
-        versions = ", ".join(f"{name} {version}" for name, version in sorted(machine.versions.items()))
-        text = f"{machine.accelerator}, {machine.cores} cores, {machine.memory_mib} MiB" + (f", {versions}" if versions else "")
-        found[text] = found.get(text, 0) + 1
+    """Return what the runs ran on and which commits they are of, and a warning where they are not to be put together."""
+    found = Counter(platform(run.machine) for run in kept)
     lines = [f"- {count} {'run' if count == 1 else 'runs'} on: {escaped(text)}" for text, count in sorted(found.items())]
-    warning = ["", "**These are different machines: their seconds cannot be compared with each other.**"] if len(found) > 1 else []
-    return [*lines, *warning]
+    commits = Counter(run.machine.versions.get(COMMIT, NOT_TOLD) for run in kept)
+    if set(commits) - {NOT_TOLD}:
+        lines.append("- commits: " + ", ".join(f"{escaped(commit)} ({count})" for commit, count in sorted(commits.items())))
+    warnings = ["These are different machines: their seconds cannot be compared with each other."] if len(found) > 1 else []
+    warnings += [f"The runs of {mixed} are of different recipes: their medians mix what is not the same." for mixed in mixtures(kept)]
+    return [*lines, *(part for warning in warnings for part in ("", f"**{escaped(warning)}**"))]
+
+
+def platform(machine: Machine) -> str:
+    versions = [f"{name} {version}" for name, version in sorted(machine.versions.items()) if name not in (COMMIT, RECIPE)]
+    return ", ".join([machine.accelerator, f"{machine.cores} cores", f"{machine.memory_mib} MiB", *versions])
+
+
+def mixtures(kept: Sequence[Run]) -> list[str]:
+    """Return which runs are put together though the clusters that they ran on were made by different recipes."""
+    recipes: dict[str, set[str]] = {}
+    for run in kept:
+        group = f"{run.scenario}, {SIDES[run.agents]}, profile {run.profile.value}"
+        recipes.setdefault(group, set()).add(run.machine.versions.get(RECIPE, NOT_TOLD))
+    return [f"{group} ({', '.join(sorted(found))})" for group, found in recipes.items() if len(found) > 1]
 
 
 def demands(kept: Sequence[Run], names: Sequence[str]) -> list[str]:
@@ -156,9 +188,10 @@ def render(kept: Sequence[Run], names: Sequence[str] = (), broken: Sequence[Brok
     wanted = all_of(kept)
     lines = ["# Two-node lab: stock agents and ours", "", *EXPLANATION.splitlines()]
     for profile in profiles(kept):
-        lines += ["", f"## {TITLES[profile]}", "", *side_by_side(kept, profile, wanted)]
+        told_of = summary.lines(kept, profile, wanted)
+        lines += ["", f"## {TITLES[profile]}", "", *side_by_side(told_of)]
         if any(run.profile is profile for run in kept):
-            lines += ["", "What the time went into:", "", *parts(kept, profile, wanted)]
+            lines += ["", "What the time went into:", "", *parts(told_of)]
     if reached := goals.lines(kept):
         lines += ["", "## Goals", "", "Our agents, under the recommended profile:", "", *reached]
     lines += ["", "## Runs", "", *(machines(kept) or ["There is no run yet."])]
