@@ -70,7 +70,7 @@ class Picture:
             if width_of_number(seconds) <= end - x - 6:
                 canvas.text((x + end) / 2, y + 13.5, f"{seconds:.0f}", size=12, anchor="middle", halo=True, bold=True)
             x = end
-        words = f"{table.told(found.disruption, repeated=len(found.runs) > 1)} s"
+        words = f"{table.told(found.disruption, repeated=len(found.runs) > 1)} s{', ' + table.NEW if seen.alone else ''}"
         if seen.open:
             self.open_end(seen.open, x, y)
             canvas.text(WIDTH - RIGHT + 18, y + 13.5, f"never (watched {found.watched:.0f} s)", size=12, bold=True)

@@ -143,7 +143,7 @@ class Picture:
                 self.canvas.text(x + width + 5, self.y + 14.5, fault.what, size=12, colour=RED, bold=True)
 
     def disruption(self) -> None:
-        """Draw the gaps, cut into the phases."""
+        """Draw the gaps of the worse stream, cut into the phases."""
         self.name("disruption")
         seen, cursor = self.seen, -math.inf
         ends = {Phase.STALL: math.inf} if seen.phases[Phase.STALL] else phases.boundaries(seen.moments)
@@ -307,11 +307,14 @@ class Picture:
     def frame(self) -> None:
         run, canvas = self.run, self.canvas
         bottom = canvas.height - FOOT - (self.reasoned + PAD if self.failed else 0)
-        canvas.text(24, 34, f"{run.scenario}: {run.title}, {self.agents}", size=20, bold=True)
+        canvas.text(24, 34, f"{run.scenario}: {run.title}{f' ({run.kind})' if run.kind else ''}, {self.agents}", size=20, bold=True)
         if self.seen.ended:
             words = f"no write acknowledged for {self.seen.seconds:.1f} s" if self.seen.gaps else "no disruption"
         else:
             words = f"writes never came back (watched for {run.watched:.0f} s)"
+        words = f"new connections alone: {words}" if self.seen.alone else words
+        noticed = phases.noticed(run.events)
+        words += "; the cluster never noticed" if noticed is None else f"; noticed after {noticed:.1f} s"
         audit = run.audit
         rows = f"{audit.acknowledged} rows acknowledged, {audit.lost} lost" if audit else "rows not read back"
         canvas.text(24, 58, f"{words}; {rows}; power-offs: {verdict.power_cycles(run)}", size=14)
