@@ -163,6 +163,9 @@ class PgsqlStorage(ocf.Agent):
         if self.check_level >= 10:
             # Start has its own look at the data directory, after it has waited for the storage.
             self.examine(user, ocf.InvalidHere)
+            labels = self.labels()
+            if labels:
+                raise ocf.InvalidHere(f"SELinux: {'; '.join(labels)}")
             self.try_login()
 
     def examine(self, user: guard.Account, wrong: type[ocf.Error]) -> None:
@@ -174,6 +177,24 @@ class PgsqlStorage(ocf.Agent):
             raise wrong(probe.describe_error(error, place)) from None
         if problem:
             raise wrong(problem)
+
+    def labels(self) -> list[str]:
+        """Return which SELinux labels keep the server from its data, and then the commands; where they are enforced, else nothing.
+
+        All is logged: an exit reason may be too short for it.
+        """
+        from ocf_lab import selinux
+
+        if not selinux.enabled():
+            return []
+        try:
+            wrong, remedy = self.guarded("labels", selinux.examine, self.pgctl, self.pgdata, within=self.storage.limits().hung)
+        except (ocf.Error, OSError) as error:
+            self.log.warning(f"SELinux labels not examined: {error}")
+            return []
+        for text in (*wrong, *(f"to put it right: {command}" for command in remedy)):
+            self.log.warning(f"SELinux: {text}")
+        return [*wrong[:1], *remedy] if selinux.enforcing() else []
 
     def try_login(self) -> None:
         """Raise InvalidHere when a server that is running refuses the login of the checks."""
@@ -404,6 +425,7 @@ class PgsqlStorage(ocf.Agent):
         self.storage.remember([])
         self.await_storage(user)
         self.examine(user, ocf.Error)
+        labels = self.labels()
         directory = self.guarded("pgdata path", os.path.realpath, self.pgdata, within=self.storage.limits().hung)
         # Raises where it cannot be written: a server that no later action knows of is not started.
         facts = {"account": user.encode(), "directory": directory, "queueing": self.storage.queueing()}
@@ -413,7 +435,7 @@ class PgsqlStorage(ocf.Agent):
                               within=self.storage.limits().hung, writes=True)  # fmt: skip
         if before["removed"]:
             self.log.warning(f"removed a stale postmaster.pid: process {before['removed']} is no server of this directory")
-        self.launch(user, before)
+        self.launch(user, before, labels)
         self.note(launching=None)
 
     def await_storage(self, user: guard.Account) -> None:
@@ -436,8 +458,11 @@ class PgsqlStorage(ocf.Agent):
                 self.log.warning(f"waiting for the storage: {told}")
             time.sleep(1.0)
 
-    def launch(self, user: guard.Account, before: dict[str, Any]) -> None:
-        """Start the server with pg_ctl, which waits for it and notices when it dies."""
+    def launch(self, user: guard.Account, before: dict[str, Any], labels: list[str]) -> None:
+        """Start the server with pg_ctl, which waits for it and notices when it dies.
+
+        Labels that look wrong do not keep it from trying, as a site may have a policy of its own; they explain a refusal.
+        """
         options = [f"-c config_file={self.config}"] if self.config else []
         options += [f"-h {self.pghost}"] if self.pghost else []
         options += [self.start_opt] if self.start_opt else []
@@ -451,6 +476,8 @@ class PgsqlStorage(ocf.Agent):
                 cause = self.guarded("server log", postgres.why_not, self.logfile, self.pgdata, before, within=2.0)
             except (ocf.Error, OSError):
                 cause = ""
+            if labels:
+                raise ocf.Error(f"SELinux: {labels[0]}, the commands are in the log: {cause or error}") from None
             late = isinstance(error, ocf.DeadlineExceeded) or not self.deadline.left()
             what = f"the server is not ready after {self.deadline.spent():.0f} s" if late else "the server did not come up"
             raise ocf.Error(f"{what}: {cause or error}") from None

@@ -316,16 +316,22 @@ def prepare(directory: str, log: str, socket_directory: str, account: str, serve
     another postmaster, and clears away any other stale file by itself.  `servers` are the pids of all server processes here.
     Returns the sizes of the logs now, and the pid of a postmaster.pid that was removed.
     """
+    from . import selinux
+
     user = Account.decode(account)
     descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     if os.fstat(descriptor).st_uid != user.uid and os.fstat(descriptor).st_size == 0:
         os.fchown(descriptor, user.uid, user.gid)
     size = os.fstat(descriptor).st_size
     os.close(descriptor)
+    # The server writes to it, and may not where it has the label of the directory that it was made in.
+    if selinux.type_of(log) == "var_log_t":
+        selinux.label(log, selinux.LOG)
     if socket_directory and not os.path.isdir(socket_directory):
         os.makedirs(socket_directory)
         os.chown(socket_directory, user.uid, user.gid)
         os.chmod(socket_directory, 0o2775)
+        selinux.label(socket_directory, selinux.SOCKETS)
     removed = ""
     lines = lines_of(f"{directory}/postmaster.pid")
     if lines and lines[0].isdigit() and int(lines[0]) not in servers and os.path.exists(f"/proc/{lines[0]}"):

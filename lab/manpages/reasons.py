@@ -43,6 +43,9 @@ PGSQL = (
     ("database slow: …", "A warning: a query took longer than `io_slow`."),
     ("SQL check failed (…): …", "An error, with the SQLSTATE: the query of the check did not succeed."),
     ("start refused: …", "The storage did not answer, or not well, before the server was started. Nothing was begun."),
+    ("SELinux: …", ("Of a start that failed, or of validate-all at level 10: a label keeps the server, which the policy confines, from its "
+     "data. The `semanage` command that is named, or that the log has, is to be run on every node, `restorecon` where the file system "
+     "is mounted.")),
     ("this agent runs a single server; use …", "An error of the configuration: replication is for another agent."),
 )  # fmt: skip
 
