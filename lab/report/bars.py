@@ -12,9 +12,10 @@ from lab.report.runs import Profile, Run
 from lab.report.summary import Line, Summary
 from lab.report.svg import FAINT, GRID, INK, Canvas
 
-WIDTH, LEFT, RIGHT = 1200, 380, 200
+WIDTH, LEFT, RIGHT = 1000, 330, 200
 HEAD, FOOT = 108, 58
 BAR, BETWEEN, PAD, EMPTY = 18, 3, 16, 26
+ALONE = " *"  # Marks what only new connections missed.
 LEAST = 1.5  # Pixels: a phase that was there is seen.
 
 
@@ -55,7 +56,10 @@ class Picture:
             for moment in svg.ticks(0, self.end, 12):
                 canvas.line(self.x(moment), HEAD, self.x(moment), bottom)
                 canvas.text(self.x(moment), bottom + 20, f"{moment} s", colour=FAINT, anchor="middle")
-            canvas.text((LEFT + WIDTH - RIGHT) / 2, bottom + 42, "seconds without an acknowledged write", colour=FAINT, anchor="middle")
+            words = "seconds without an acknowledged write"
+            if any(found and found.typical.alone for line in self.rows for found in line.sides.values()):
+                words += f" ({ALONE.strip()} of {table.NEW} alone)"
+            canvas.text((LEFT + WIDTH - RIGHT) / 2, bottom + 42, words, colour=FAINT, anchor="middle")
 
     def bar(self, found: Summary, y: float) -> None:
         canvas, seen = self.canvas, found.typical
@@ -70,10 +74,11 @@ class Picture:
             if width_of_number(seconds) <= end - x - 6:
                 canvas.text((x + end) / 2, y + 13.5, f"{seconds:.0f}", size=12, anchor="middle", halo=True, bold=True)
             x = end
-        words = f"{table.told(found.disruption, repeated=len(found.runs) > 1)} s{', ' + table.NEW if seen.alone else ''}"
+        words = f"{table.told(found.disruption, repeated=len(found.runs) > 1)} s{ALONE if seen.alone else ''}"
         if seen.open:
             self.open_end(seen.open, x, y)
-            canvas.text(WIDTH - RIGHT + 18, y + 13.5, f"never (watched {found.watched:.0f} s)", size=12, bold=True)
+            words = f"never (watched {found.watched:.0f} s){ALONE if seen.alone else ''}"
+            canvas.text(WIDTH - RIGHT + 18, y + 13.5, words, size=12, bold=True)
             return
         if not math.isinf(found.disruption.high) and found.disruption.high > found.disruption.low:
             self.whisker(found.disruption.low, found.disruption.high, y)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -29,8 +30,8 @@ from lab.report.runs import (
 )
 from lab.report.svg import FAINT, GRID, INK, Canvas
 
-WIDTH, LEFT, RIGHT = 1200, 172, 24
-HEAD, FOOT, PAD = 96, 84, 10
+WIDTH, LEFT, RIGHT = 1000, 172, 24
+HEAD, FOOT, PAD = 118, 106, 10
 STRIP, CHART, REASON, TICKS = 20, 74, 17, 22
 BEFORE = 20.0  # Seconds before the injection that are shown at most.
 BIN = 2.0  # Pixels that writes are put together in.
@@ -48,7 +49,8 @@ REACHES = {Reach.OPEN: ("#cfe8df", INK), Reach.REFUSED: (ORANGE, INK), Reach.NO_
            Reach.OTHER: (GREY, INK)}  # fmt: skip
 SERVICES = {Service.ACCEPTING: None, Service.STARTING: ("#f0e442", INK), Service.DOWN: (RED, "#ffffff")}
 CALLS = {"monitor": GREEN, "probe": "#8a949e", "start": BLUE, "stop": "#7a4fa3"}
-LISTED = 8  # Failed operations whose reasons are told at most.
+LISTED, WRAPPED = 8, 2  # Failed operations whose reasons are told at most, and the lines that each may take.
+TOGETHER = 1.0  # Seconds: faults that begin within them are told in one piece.
 Style = tuple[str, str]  # The colour of a piece, and of what is written in it.
 
 
@@ -80,7 +82,9 @@ class Picture:
         failed += [fence for fence in run.of(Fence) if fence.step is Step.FAILED]
         moments = [((event.ended or 0.0) if isinstance(event, Call) else event.at, event) for event in failed]
         self.failed = [event for moment, event in sorted(moments, key=lambda one: one[0]) if 0 <= moment <= self.end]
-        self.reasoned = min(len(self.failed), LISTED + 1) * REASON
+        room = int((WIDTH - LEFT - RIGHT) / (12 * svg.CHARACTER))
+        self.told = [textwrap.wrap(svg.clean(reason(event)), room, max_lines=WRAPPED, placeholder="...") for event in self.failed[:LISTED]]
+        self.reasoned = (sum(map(len, self.told)) + (len(self.failed) > LISTED)) * REASON
         rows += bool(run.of(Fence)) + bool(run.of(Power))
         lanes = 6 + bool(run.of(Fence) or run.of(Power)) + bool(self.resources) + bool(self.failed) + len(self.sessions)
         height = HEAD + rows * (STRIP + 3) + len(self.sessions) * CHART + self.reasoned + lanes * PAD + FOOT
@@ -135,12 +139,19 @@ class Picture:
 
     def fault(self) -> None:
         self.name("fault")
+        groups: list[list[Fault]] = []
         for fault in (fault for fault in self.run.of(Fault) if fault.at <= self.end):
-            until = fault.until if fault.until is not None else self.end
-            x, width = self.x(fault.at), max(self.x(until) - self.x(fault.at), 3.0)
-            self.canvas.box(x, self.y, width, STRIP, RED, title=fault.what)
-            if not self.canvas.text(x + 5, self.y + 14.5, fault.what, size=12, colour="#ffffff", room=width - 8, bold=True):
-                self.canvas.text(x + width + 5, self.y + 14.5, fault.what, size=12, colour=RED, bold=True)
+            if groups and fault.at - groups[-1][0].at <= TOGETHER:
+                groups[-1].append(fault)
+            else:
+                groups.append([fault])
+        for faults in groups:
+            until = max(self.end if fault.until is None else fault.until for fault in faults)
+            words = "; ".join(fault.what for fault in faults)
+            x, width = self.x(faults[0].at), max(self.x(until) - self.x(faults[0].at), 3.0)
+            self.canvas.box(x, self.y, width, STRIP, RED, title=words)
+            if not self.canvas.text(x + 5, self.y + 14.5, words, size=12, colour="#ffffff", room=width - 8, bold=True):
+                self.canvas.text(x + width + 5, self.y + 14.5, words, size=12, colour=RED, bold=True)
 
     def disruption(self) -> None:
         """Draw the gaps of the worse stream, cut into the phases."""
@@ -282,17 +293,15 @@ class Picture:
                 self.mark(call.ended, middle, self.number(call))
 
     def reasons(self) -> None:
-        """Tell why operations failed, in a line each, below the axis."""
-        for number, event in enumerate(self.failed[:LISTED], 1):
-            if isinstance(event, Call):
-                words = f"{event.resource} {event.action} on {event.node}, {event.ended:.1f} s: {event.reason or f'exit code {event.code}'}"
-            else:
-                words = f"fencing of {event.target}, {event.at:.1f} s: {event.reason or 'failed'}"
-            y = self.y + TICKS + REASON * (number - 1) + 12
+        """Tell why operations failed, below the axis."""
+        y = self.y + TICKS + 12
+        for number, lines in enumerate(self.told, 1):
             self.canvas.text(LEFT - 8, y, str(number), size=12, colour=RED, bold=True, anchor="end")
-            self.canvas.text(LEFT, y, words, size=12, colour=RED)
+            for words in lines:
+                self.canvas.text(LEFT, y, words, size=12, colour=RED)
+                y += REASON
         if len(self.failed) > LISTED:
-            self.canvas.text(LEFT, self.y + TICKS + REASON * LISTED + 12, f"and {len(self.failed) - LISTED} more", size=12, colour=RED)
+            self.canvas.text(LEFT, y, f"and {len(self.failed) - LISTED} more", size=12, colour=RED)
 
     @staticmethod
     def call_colour(call: Call) -> str:
@@ -317,8 +326,9 @@ class Picture:
         words += "; the cluster never noticed" if noticed is None else f"; noticed after {noticed:.1f} s"
         audit = run.audit
         rows = f"{audit.acknowledged} rows acknowledged, {audit.lost} lost" if audit else "rows not read back"
-        canvas.text(24, 58, f"{words}; {rows}; power-offs: {verdict.power_cycles(run)}", size=14)
-        canvas.text(24, 78, f"profile {run.profile.value}, {run.machine.accelerator}, {run.started:%Y-%m-%d}; seconds from the injection",
+        canvas.text(24, 58, words, size=14)
+        canvas.text(24, 78, f"{rows}; power-offs: {verdict.power_cycles(run)}", size=14)
+        canvas.text(24, 98, f"profile {run.profile.value}, {run.machine.accelerator}, {run.started:%Y-%m-%d}; seconds from the injection",
                     size=12, colour=FAINT)  # fmt: skip
         for moment in svg.ticks(self.begin, self.end, 16):
             canvas.line(self.x(moment), HEAD - 6, self.x(moment), bottom)
@@ -333,12 +343,13 @@ class Picture:
                 if outcome is not Outcome.OK:
                     canvas.path(head(x, y - 17, 4, outcome), colour, 0.8, fill=svg.GROUND if outcome is Outcome.UNKNOWN else colour)
                 x += 10 + canvas.text(x + 10, y, f"write {outcome.value}", size=12, colour=FAINT) + 8
+            x = 24.0
             for colour, words in ((GREEN, "monitor ok"), (ORANGE, "degraded, or not ended"), (RED, "failed (with a cross)"),
                                   (BLUE, "start"), (CALLS["stop"], "stop")):  # fmt: skip
-                canvas.box(x, y - 9, 12, 10, colour)
-                x += 18 + canvas.text(x + 18, y, words, size=12, colour=FAINT) + 8
+                canvas.box(x, y + 13, 12, 10, colour)
+                x += 18 + canvas.text(x + 18, y + 22, words, size=12, colour=FAINT) + 8
             words = "The length of a write's bar is its latency, on a logarithmic scale; a mark above it: it was not acknowledged."
-            canvas.text(24, y + 20, words, size=12, colour=FAINT)
+            canvas.text(24, y + 44, words, size=12, colour=FAINT)
 
     def lane(self, name: str, *draws: tuple[int, Callable[[], None]]) -> None:
         """Draw the rows of a lane, each with its height."""
@@ -369,6 +380,12 @@ class Picture:
             self.lane("reasons", (self.reasoned, self.reasons))
         self.legend()
         return self.canvas.render()
+
+
+def reason(event: Call | Fence) -> str:
+    if isinstance(event, Call):
+        return f"{event.resource} {event.action} on {event.node}, {event.ended:.1f} s: {event.reason or f'exit code {event.code}'}"
+    return f"fencing of {event.target}, {event.at:.1f} s: {event.reason or 'failed'}"
 
 
 def head(x: float, y: float, width: float, outcome: Outcome) -> str:

@@ -271,7 +271,9 @@ def test_kinds_have_a_line_each() -> None:
 
 def test_kinds_have_bars_of_their_own() -> None:
     root = drawn(bars.render(kinds(), Profile.DOCUMENT))
-    assert {"S7 one storage path lost: in use", "1.5 (1.0-2.0) s"} <= set(texts(group(root, "scenario-S7-in-use")))
+    words = " ".join(texts(group(root, "scenario-S7-in-use")))
+    assert "S7 one storage path lost: in use" in words
+    assert "1.5 (1.0-2.0) s" in words
     assert "15.0 s" in texts(group(root, "scenario-S7-idle|path"))
     assert "kind not told" in " ".join(texts(group(root, "scenario-S7")))  # Nor is there one for all kinds together.
 
@@ -380,21 +382,52 @@ def test_reasons_are_told_below_the_axis() -> None:
     root = drawn(timeline.render(awkward("S7")))
     told = list(group(root, "lane-reasons").iter(f"{SVG}text"))
     axis = next(text for text in root.iter(f"{SVG}text") if text.text == "0 s")
-    assert [text.text for text in told[::2]] == [*"12345678", "and 6 more"]
-    assert all(float(text.get("y", "0")) >= float(axis.get("y", "0")) + 14 for text in told)
+    heights = [float(text.get("y", "0")) for text in told]
+    assert [text.text for text in told if text.get("text-anchor") == "end"] == list("12345678")
+    assert told[-1].text == "and 6 more"
+    assert len(set(heights)) == 8 * timeline.WRAPPED + 1  # A line each, and none upon another.
+    assert min(heights) >= float(axis.get("y", "0")) + 14
     assert not any("exit code" in (text.text or "") for text in told)
-    assert all(float(text.get("y", "0")) > float(told[-1].get("y", "0")) for text in group(root, "legend").iter(f"{SVG}text"))
+    assert all(float(text.get("y", "0")) > max(heights) for text in group(root, "legend").iter(f"{SVG}text"))
 
 
-@pytest.mark.parametrize("name, words", [
-    ("S4", "no write acknowledged for 44.1 s; noticed after 28.1 s; 74 rows acknowledged, 0 lost; power-offs: 0"),
-    ("S7", "no write acknowledged for 15.5 s; the cluster never noticed; 74 rows acknowledged, 0 lost; power-offs: 0"),
-    ("S10", "new connections alone: no write acknowledged for 30.5 s; noticed after 18.0 s; 74 rows acknowledged, 0 lost; power-offs: 0"),
-    ("S2b", "no disruption; noticed after 11.0 s; 74 rows acknowledged, 0 lost; power-offs: 1"),
-    ("S6 stock", "writes never came back (watched for 420 s); the cluster never noticed; 74 rows acknowledged, 0 lost; power-offs: 0"),
+def test_a_long_reason_goes_on_in_the_next_line() -> None:
+    reason = "storage hang: read unanswered for 10.4 s, no path is running: PGDATA /mnt/cluster1/pgsql/data (dm-3 LV vg-lv), sdb, sdc"
+    run = story("S7", more=[Call(3.0, "log", "rhel1", "pg-db", "monitor", 10.6, 1, reason)])
+    words = texts(group(drawn(timeline.render(run)), "lane-reasons"))
+    assert words[0] == "1"
+    assert " ".join(words[1:]) == f"pg-db monitor on rhel1, 10.6 s: {reason}"
+
+
+@pytest.mark.parametrize("name, words, rows", [
+    ("S4", "no write acknowledged for 44.1 s; noticed after 28.1 s", "74 rows acknowledged, 0 lost; power-offs: 0"),
+    ("S7", "no write acknowledged for 15.5 s; the cluster never noticed", "74 rows acknowledged, 0 lost; power-offs: 0"),
+    ("S10", "new connections alone: no write acknowledged for 30.5 s; noticed after 18.0 s", "74 rows acknowledged, 0 lost; power-offs: 0"),
+    ("S2b", "no disruption; noticed after 11.0 s", "74 rows acknowledged, 0 lost; power-offs: 1"),
+    ("S6 stock", "writes never came back (watched for 420 s); the cluster never noticed", "74 rows acknowledged, 0 lost; power-offs: 0"),
 ])  # fmt: skip
-def test_a_time_line_says_what_came_of_it(name: str, words: str) -> None:
-    assert words in texts(drawn(timeline.render(story(name))))
+def test_a_time_line_says_what_came_of_it(name: str, words: str, rows: str) -> None:
+    assert {words, rows} <= set(texts(drawn(timeline.render(story(name)))))
+
+
+def test_faults_that_come_together_are_told_together() -> None:
+    """The later of two must not be drawn over the words of the first."""
+    more = [Fault(0.011, "lab", "another", 8.0), Fault(20.0, "lab", "third", 21.0)]
+    lane = group(drawn(timeline.render(story("S4", more=more))), "lane-fault")
+    assert texts(lane)[1:] == ["kill -9; another", "third"]
+    assert len(list(lane.iter(f"{SVG}rect"))) == 2
+
+
+def test_a_time_line_names_the_kind_of_run() -> None:
+    run = dataclasses.replace(story("S7"), kind="the idle path")
+    assert "S7: title of S7 (the idle path), stock agents" in texts(drawn(timeline.render(run)))
+
+
+def test_bars_mark_what_only_new_connections_missed() -> None:
+    never = dataclasses.replace(story("S10", Agents.LAB), writes=(*writes(), *writes((0.0, FAR), session=Session.CONNECT)))
+    found = texts(drawn(bars.render([story("S4"), story("S10"), never], Profile.DOCUMENT)))
+    assert {"44.1 s", "30.5 s *", "never (watched 60 s) *"} <= set(found)
+    assert "seconds without an acknowledged write (* of new connections alone)" in found
 
 
 def patterns(root: ElementTree.Element) -> list[str]:
