@@ -418,6 +418,21 @@ def test_faults_that_come_together_are_told_together() -> None:
     assert len(list(lane.iter(f"{SVG}rect"))) == 2
 
 
+def test_what_a_fault_was_is_told_beside_it_where_that_has_more_room() -> None:
+    words = "rhel1: cable to san1 pulled; rhel1: cable to san2 pulled"
+    for until, colour in ((20.0, timeline.RED), (55.0, "#ffffff")):
+        run = story("S4")
+        run = dataclasses.replace(run, events=(Fault(0.0, "lab", words, until), *(one for one in run.events if not isinstance(one, Fault))))
+        told = list(group(drawn(timeline.render(run)), "lane-fault").iter(f"{SVG}text"))[1:]
+        assert [(text.text, text.get("fill")) for text in told] == [(words, colour)]
+
+
+def test_the_legend_of_a_time_line_has_the_phases_that_it_shows() -> None:
+    assert patterns(group(drawn(timeline.render(story("S4"))), "legend")) == FOUR
+    assert patterns(group(drawn(timeline.render(story("S6 stock"))), "legend")) == ["detection"]
+    assert patterns(group(drawn(timeline.render(story("S2b"))), "legend")) == []
+
+
 def test_a_time_line_names_the_kind_of_run() -> None:
     run = dataclasses.replace(story("S7"), kind="the idle path")
     assert "S7: title of S7 (the idle path), stock agents" in texts(drawn(timeline.render(run)))
