@@ -31,7 +31,7 @@ from lab.report.runs import (
 from lab.report.svg import FAINT, GRID, INK, Canvas
 
 WIDTH, LEFT, RIGHT = 1000, 172, 24
-HEAD, FOOT, PAD = 118, 128, 10
+HEAD, FOOT, PAD = 118, 134, 10
 STRIP, CHART, REASON, TICKS = 20, 74, 17, 22
 BEFORE = 20.0  # Seconds before the injection that are shown at most.
 BIN = 2.0  # Pixels that writes are put together in.
@@ -338,12 +338,12 @@ class Picture:
         canvas.line(self.x(0), HEAD - 6, self.x(0), bottom, RED, 1.5, "5 4")
 
     def legend(self) -> None:
-        canvas, y, x = self.canvas, self.canvas.height - FOOT + 68, 24.0
+        canvas, y, x = self.canvas, self.canvas.height - FOOT + 74, 24.0
         with canvas.group("legend"):
             for phase in Phase:
                 if self.seen.phases[phase] or phase is self.seen.open:
-                    canvas.phase(phase, x, y - 32, 20, 11)
-                    x += 26 + canvas.text(x + 26, y - 22, phase.value, size=12, colour=FAINT) + 8
+                    canvas.phase(phase, x, y - 38, 20, 11)
+                    x += 26 + canvas.text(x + 26, y - 28, phase.value, size=12, colour=FAINT) + 8
             x = 24.0
             for outcome, colour in OUTCOMES.items():
                 canvas.box(x, y - 10, 4, 12, colour)
