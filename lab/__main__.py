@@ -77,17 +77,20 @@ def alone() -> Iterator[None]:
 def perform(lab: Room, items: Sequence[Item]) -> int:
     """Make these runs; what becomes of one does not keep the others from being made.  Return the exit code."""
     failed = 0
+    there: Setting | None = None
     for number, item in enumerate(items, 1):
         roots.say(f"run {number} of {len(items)}: {item}")
         try:
-            path = runner.run(lab, item.ident, item.setting, RESULTS)
+            path = runner.run(lab, item.ident, item.setting, RESULTS, configured=there == item.setting)
         except runner.Failed as error:
             failed += 1
             roots.say(f"{error}\n{where(lab)}")
             if not room.alive(lab.inner):
                 raise NotSo("the lab is gone, and with it the runs that were still to be made") from None
             recover(lab, item.setting)
+            there = None
         else:
+            there = item.setting
             roots.say(f"kept as {path}")
     if failed:
         roots.say(f"{failed} of {len(items)} runs went wrong")

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from xml.etree import ElementTree
 
 from lab import roots
 from lab.cluster import agents, database, stack, state, storage
 from lab.cluster.settings import CLUSTER, VOLUMES, Layout, Setting
-from lab.machine import plan, saved, ssh
-from lab.machine.room import NotSo, Room
+from lab.machine import plan, ssh
+from lab.machine.room import NotSo, Room, alive
 from lab.report.runs import Agents, Condition, Profile
 
 FIRST, SECOND = plan.NODES.values()
@@ -23,6 +23,7 @@ STOP_SECONDS = 240.0
 PCSD_SECONDS = 240.0  # It is the last service that a node starts.
 # A cluster property of our own: it goes with the configuration, to both nodes and over every boot.
 MARK = "lab-setting"
+STANDBY = "crm_attribute --node {} --name standby"
 OWN_PROPERTIES = ("cluster-infrastructure", "cluster-name", "dc-version", "have-watchdog")
 
 # pcs makes the configuration.  It is carried over here, as pcsd on a slow machine answers later than pcs waits for it.
@@ -74,7 +75,7 @@ def create(lab: Room) -> None:
 
 
 def await_members(lab: Room, within: float) -> None:
-    """Wait until both nodes are online.  Raises NotSo."""
+    """Wait until both nodes are online, taking them off standby.  Raises NotSo."""
     until = time.monotonic() + within
     while True:
         try:
@@ -82,9 +83,11 @@ def await_members(lab: Room, within: float) -> None:
             if [nodes.get(name) for name in plan.NODES] == [Condition.ONLINE] * len(plan.NODES):
                 return
             why = ", ".join(f"{name} {condition.value}" for name, condition in nodes.items())
+            for name in (name for name, condition in nodes.items() if condition is Condition.STANDBY):
+                end_standby(lab, name)
         except NotSo as error:
             why = str(error)
-        if time.monotonic() > until:
+        if time.monotonic() > until or not alive(lab.inner):
             raise NotSo(f"the nodes are not both online after {within:.0f} s: {why}")
         time.sleep(state.PAUSE_SECONDS)
 
@@ -178,15 +181,16 @@ def configure(lab: Room, setting: Setting) -> None:
     roots.say(f"the cluster is healthy: {setting}")
 
 
-def key(setting: Setting) -> str:
-    """Return what names saved disks of a cluster of this setting: it changes with whatever makes such a cluster."""
-    return saved.key(str(setting), Path(__file__).parent)
+def recipe(setting: Setting) -> str:
+    """Return a digest of whatever makes a cluster of this setting, but for the agents themselves."""
+    return roots.digest(str(setting), CREATE, START, storage.making(VOLUMES[Layout.THREE]), database.making(setting.layout),
+                        *stack.commands(setting))  # fmt: skip
 
 
 def mark(setting: Setting) -> str:
     """Return what a configuration says of itself: what it is, and what it was made of."""
     told = {name: value.value for name, value in vars(setting).items()}
-    return json.dumps({**told, "recipe": roots.digest(*stack.commands(setting))})
+    return json.dumps({**told, "recipe": recipe(setting)})
 
 
 def configured(lab: Room) -> Setting | None:
@@ -207,11 +211,18 @@ def heal(lab: Room, setting: Setting, within: float) -> None:
         try:
             state.await_healthy(lab, setting, min(60.0, within))
         except NotSo:
-            if time.monotonic() > until:
+            if time.monotonic() > until or not alive(lab.inner):
                 raise
-            clean(lab)
+            with contextlib.suppress(NotSo):  # It is tried again, where that still matters.
+                clean(lab)
         else:
             return
+
+
+def end_standby(lab: Room, name: str) -> None:
+    """Take a node off standby, be that permanent or until its next start.  Raises NotSo."""
+    ending = STANDBY.format(name) + " --delete"
+    done(lab, FIRST, f"{ending}; {ending} --lifetime reboot", "the end of standby", 30)
 
 
 def move(lab: Room, setting: Setting, name: str) -> None:
@@ -221,9 +232,11 @@ def move(lab: Room, setting: Setting, name: str) -> None:
         return
     assert now.active
     roots.say(f"moving the service to {name}")
-    standby = f"crm_attribute --node {now.active} --name standby --lifetime reboot --update"
-    done(lab, FIRST, f"{standby} on && crm_resource --wait --timeout=180s", "standby", 200)
-    done(lab, FIRST, f"{standby.replace('--update', '--delete')}", "the end of standby", 30)
+    try:
+        beginning = STANDBY.format(now.active) + " --lifetime reboot --update on"
+        done(lab, FIRST, f"{beginning} && crm_resource --wait --timeout=180s", "standby", 200)
+    finally:
+        end_standby(lab, now.active)
     if state.await_healthy(lab, setting, HEALTHY_SECONDS).active != name:
         raise NotSo(f"the service does not go to {name}")
 

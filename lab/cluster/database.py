@@ -10,6 +10,7 @@ listen_addresses = '*'
 logging_collector = on
 log_line_prefix = '%m [%p] '
 log_checkpoints = on
+checkpoint_timeout = 30s
 """
 AUTHENTICATION = f"""\
 local all all trust

@@ -61,10 +61,12 @@ def database(setting: Setting) -> str:
 def commands(setting: Setting) -> list[str]:
     """Return the commands that make the whole configuration out of an empty one, each without its first word."""
     volumes = VOLUMES[setting.layout]
+    # A start that failed bars its node for good otherwise: a SAN that was away for both nodes would leave the service down.
+    forgetting = " failure-timeout=60s" if setting.profile is Profile.RECOMMENDED else ""
     return [
         # Pacemaker does one thing at a time on a node with a load of 0.8, which an emulated one always has.
         "property set load-threshold=400%",
-        "resource defaults update resource-stickiness=1",
+        f"resource defaults update resource-stickiness=1{forgetting}",
         *fencing(setting),
         *(line for each in volumes for line in volume(each, setting)),
         database(setting),

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 from lab.cluster.settings import Setting
 from lab.machine import plan, ssh
-from lab.machine.room import NotSo, Room
+from lab.machine.room import NotSo, Room, alive
 from lab.report.runs import Condition
 
 ASK_SECONDS = 20.0
@@ -102,6 +102,6 @@ def await_healthy(lab: Room, setting: Setting, within: float) -> State:
                 return state
         except NotSo as error:
             wrong = [str(error)]
-        if time.monotonic() > until:
+        if time.monotonic() > until or not alive(lab.inner):
             raise NotSo(f"the cluster is not healthy after {within:.0f} s: {'; '.join(wrong)}")
         time.sleep(PAUSE_SECONDS)

@@ -39,7 +39,9 @@ def held(saved: Path | None = None) -> Iterator[tuple[room.Room, subprocess.Pope
 def await_node(lab: room.Room, node: plan.Node, began: float) -> None:
     ssh.await_success(lab, node, "true", SSH_SECONDS, "ssh answers")
     roots.say(f"{node.name}: ssh answers after {time.monotonic() - began:.0f} s")
-    ssh.run(lab, node, f"cat >{CA_FILE}", text=lab.read(lab.order("status")["api"]["ca"]))
+    authority = ssh.run(lab, node, f"cat >{CA_FILE} && sync", text=lab.read(lab.order("status")["api"]["ca"]))
+    if authority.returncode:
+        raise room.NotSo(f"{node.name}: the API's certificate authority cannot be written: {authority.stderr.strip()[-300:]}")
     ssh.await_success(lab, node, STORAGE_READY, STORAGE_SECONDS, "both paths to every LUN are up")
     maps = ", ".join(lun.alias for lun in plan.LUNS.values())
     roots.say(f"{node.name}: both paths to {maps} are up after {time.monotonic() - began:.0f} s")

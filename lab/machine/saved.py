@@ -16,11 +16,6 @@ SYNC_SECONDS = 60.0
 SAVE_SECONDS = 600.0
 
 
-def key(what: str, sources: Path) -> str:
-    """Return a key for disks that the sources in a directory have made into what they are: it changes with them."""
-    return roots.digest(what, *(path.read_text() for path in sorted(sources.glob("*.py"))))
-
-
 def find(name: str) -> Path | None:
     """Return the disks that were saved under a name, for `lab.machine.room.start`."""
     saved = image.saved(name)

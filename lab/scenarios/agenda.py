@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lab.cluster import configure
 from lab.cluster.settings import Setting
 from lab.report import scenarios
 from lab.report.runs import Agents, Profile, Run
@@ -34,19 +34,24 @@ def repeats() -> dict[str, int]:
     return {scenario.ident: scenario.repeats for scenario in scenarios.ALL}
 
 
+def counted(run: Run, item: Item) -> bool:
+    """Return whether a run is one of these: its rows were read back, and its cluster was configured as that would be today."""
+    alike = (run.scenario, run.agents, run.profile) == (item.ident, item.setting.agents, item.setting.profile)
+    return alike and run.audit is not None and run.machine.versions.get("recipe") == configure.recipe(item.setting)
+
+
 def wanted(
     idents: Sequence[str], agents: Sequence[Agents], profiles: Sequence[Profile], counts: dict[str, int], kept: Sequence[Run] = ()
 ) -> list[Item]:
-    """Return the runs that bring every scenario to its count, those in `kept` among them.
+    """Return the runs that bring every scenario to its count, those in `kept` among them that were audited, on the cluster of today.
 
     First all of one kind of agents, then of one profile, then of one layout; there, every scenario once before any is repeated, so that
     an interrupted session has seen as many as it could.
     """
-    there = Counter((run.scenario, run.agents, run.profile) for run in kept)
     items = [
-        (turn, Item(ident, Setting(who, profile, PLAYS[ident].layout)))
-        for who in agents for profile in profiles for ident in idents
-        for turn in range(there[ident, who, profile], counts[ident])
+        (turn, one) for who in agents for profile in profiles for ident in idents
+        for one in [Item(ident, Setting(who, profile, PLAYS[ident].layout))]
+        for turn in range(sum(counted(run, one) for run in kept), counts[ident])
     ]  # fmt: skip
     layouts = [play.layout for play in PLAYS.values()]
 

@@ -22,20 +22,23 @@ FAIL, QUEUE = "fail", "queue"
 INTERVAL = {Profile.DOCUMENT: 30.0, Profile.RECOMMENDED: 10.0}
 IO_TIMEOUT = 20.0
 FENCE_MARGIN = 5.0
+# A process that is stopped answers no SQL: the longest that a monitor waits for that, by what Pacemaker lets it.
+MONITOR_TIMEOUT = 40.0
 # The longest that the lab document's pcmk_delay_base and pcmk_delay_max let the fencing of a node wait.
 STATIC_DELAY = {"rhel1": 0.0, "rhel2": 30.0}
 
 POSTMASTER = "pgrep -o -u postgres -x postgres"
-# A file system does not give its last blocks to fallocate; dd takes them one by one.
-FILL = f"""set -e; cd {settings.MAIN.mount}; free() {{ df --output=avail -B1 . | tail -1; }}
-fallocate -l $(( $(free) - (4 << 20) )) filler
-! dd if=/dev/zero of=filler.rest bs=4k count=4096 status=none 2>/dev/null
-test $(free) -lt 65536"""
 LOAD_SQL = """DO $$ BEGIN CREATE TABLE IF NOT EXISTS lab_load (filling text); COMMIT; FOR turn IN 1..600 LOOP
     INSERT INTO lab_load SELECT repeat('x', 1000) FROM generate_series(1, 300); COMMIT; PERFORM pg_sleep(0.3);
     END LOOP; END $$"""
 PSQL = f"{settings.BINARIES}/psql -X -q -h {plan.VIP} -U {settings.USER} -d {settings.DATABASE}"
 LOAD_SECONDS = 240
+# A file system does not give its last blocks to fallocate; dd takes them one by one. The server is to meet the end of them itself.
+FILL = f"""set -e; cd {settings.MAIN.mount}; free() {{ df --output=avail -B1 . | tail -1; }}
+fallocate -l $(( $(free) - (4 << 20) )) filler
+! dd if=/dev/zero of=filler.rest bs=4k count=4096 status=none 2>/dev/null
+test $(free) -lt 65536
+{PSQL} -c "CREATE TABLE lab_filling AS SELECT repeat('x', 1000) FROM generate_series(1, 300)" 2>&1 | grep 'No space left'"""
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,9 @@ class Play:
     watch: float  # It is looked at so long at most, and writes are to be acknowledged again by then.
     least: float = 30.0  # It is looked at so long at least.
     failover: bool = True  # False: nothing may fail over.
+    in_place: bool = True  # False: nor may any operation of a resource fail, or a resource be stopped.
+    noticed: float | None = None  # The cluster is to notice within one monitor interval and so many seconds more.
+    named: bool = False  # A fencing that fails is to be told, with its reason.
     spares: tuple[Profile, ...] = ()  # In these profiles the active node must not be the one that is fenced.
     fence_call: bool = False  # The fence device is to be called within monitor interval + io_timeout + 5 s.
     mended: float = math.inf  # The fault is taken back then,
@@ -55,11 +61,14 @@ class Play:
     retry: str = FAIL  # no_path_retry
     layout: Layout = Layout.ONE
     prepare: Callable[[Stage], None] | None = None
+    kinds: tuple[str, ...] = ("",)  # What its runs are in turn.
 
     def bound(self, profile: Profile, active: str) -> Bound:
         delay = STATIC_DELAY[active] if profile is Profile.DOCUMENT else 0.0
         called = INTERVAL[profile] + IO_TIMEOUT + FENCE_MARGIN + delay if self.fence_call else None
-        return Bound(self.watch, self.failover, active if profile in self.spares else None, called)
+        noticed = None if self.noticed is None else INTERVAL[profile] + self.noticed
+        spared = active if profile in self.spares else None
+        return Bound(self.watch, self.failover, spared, called, noticed=noticed, named=self.named, in_place=self.in_place)
 
 
 def standby(stage: Stage) -> None:
@@ -70,24 +79,21 @@ def both_paths(stage: Stage) -> None:
     stage.pull(stage.active, *(network.name for network in plan.STORAGE))
 
 
-# S7 looks at three kinds in turn: which path, and whether there is load on it.
-WAYS = ((True, False), (True, True), (False, False))
+# Which path is lost, and whether there is load on it.
+USED, LOADED, IDLE = "the path in use", "the path in use, under load", "the idle path"
 
 
 def load(stage: Stage) -> None:
-    """Let the third of all runs that has load begin it; it ends by itself, if nobody ends it."""
-    _, loaded = WAYS[stage.number % len(WAYS)]
-    if loaded:
+    """Begin the load of the kind that has it; it ends by itself, if nobody ends it."""
+    if stage.kind == LOADED:
         run = f"systemd-run --quiet --unit=lab-load --property=RuntimeMaxSec={LOAD_SECONDS} {PSQL} -c {shlex.quote(LOAD_SQL)}"
         stage.props.append(lambda: stage.shell(stage.active, f"systemctl stop lab-load; {PSQL} -c 'DROP TABLE IF EXISTS lab_load'"))
         stage.shell(stage.active, run)
 
 
 def one_path(stage: Stage) -> None:
-    used, loaded = WAYS[stage.number % len(WAYS)]
     way = stage.path_in_use()
-    stage.notes.append(f"the {'path in use' if used else 'idle path'}, {'under load' if loaded else 'with nothing but the client'}")
-    stage.pull(stage.active, way if used else paths.other(way))
+    stage.pull(stage.active, paths.other(way) if stage.kind == IDLE else way)
 
 
 def find_postmaster(stage: Stage) -> None:
@@ -146,26 +152,26 @@ PLAYS = {
         Play("S2a", lambda stage: stage.pull(stage.active, "link"), watch=300, least=60, active=dict.fromkeys(ALL, "rhel1"),
              spares=(Profile.RECOMMENDED,), mended_when_fenced=True),
         Play("S2b", lambda stage: stage.pull(stage.standby, "link"), watch=300, least=60, active=dict.fromkeys(ALL, "rhel2"),
-             spares=ALL, mended_when_fenced=True),
+             spares=ALL, in_place=False, mended_when_fenced=True),
         Play("S3", lambda stage: stage.power_off(stage.active), watch=300, active=DELAYED),
         Play("S4", kill, watch=300, prepare=find_postmaster),
         Play("S5", both_paths, watch=360, mended_when_fenced=True, active=DELAYED),
         Play("S6", both_paths, watch=300, retry=QUEUE, fence_call=True, mended_when_fenced=True, active=DELAYED),
-        Play("S7", one_path, watch=180, least=60, failover=False, prepare=load),
+        Play("S7", one_path, watch=180, least=60, failover=False, in_place=False, prepare=load, kinds=(USED, LOADED, IDLE)),
         # A disk that hangs, hangs for both nodes; it goes on when the node is fenced, as if the trouble had been the node's.
         Play("S8", lambda stage: stage.lun("wal", "hangs", hang=True), watch=300, retry=QUEUE, layout=Layout.THREE,
-             mended_when_fenced=True, active=DELAYED),
-        # Commits need only pg_wal: the client may notice nothing for minutes.
-        Play("S9", lambda stage: stage.lun("tablespace", "hangs", hang=True), watch=300, least=180, retry=QUEUE, layout=Layout.THREE,
-             mended_when_fenced=True, active=DELAYED),
-        Play("S10", stop_process, watch=400, prepare=find_postmaster),
+             noticed=IO_TIMEOUT + FENCE_MARGIN, mended_when_fenced=True, active=DELAYED),
+        # Commits need only pg_wal: the client may notice nothing, and who sees only what the client sees, nothing either.
+        Play("S9", lambda stage: stage.lun("tablespace", "hangs", hang=True), watch=300, least=120, retry=QUEUE, layout=Layout.THREE,
+             noticed=IO_TIMEOUT + FENCE_MARGIN, mended_when_fenced=True, active=DELAYED),
+        Play("S10", stop_process, watch=400, least=90, noticed=MONITOR_TIMEOUT + FENCE_MARGIN, prepare=find_postmaster),
         Play("S11", lambda stage: stage.lun("cluster1", "1.5 s for each request", seconds=1.5), watch=240, least=90, failover=False,
-             mended=60),
+             in_place=False, mended=60),
         # Writes may fail meanwhile, and so may the server, which is then started again in place.
         Play("S12", fill, watch=300, least=120, failover=False, mended=90),
-        Play("S13", power_off_unseen, watch=420, least=90, active=DELAYED, mended=75),
+        Play("S13", power_off_unseen, watch=420, least=90, named=True, active=DELAYED, mended=75),
         Play("S14", power_cut, watch=600, least=60, mended=10),
         Play("S15", lambda stage: stage.san_off(), watch=720, least=200, mended=180),
-        Play("S16", freeze, watch=240, least=75, failover=False, mended=30),
+        Play("S16", freeze, watch=240, least=75, failover=False, in_place=False, mended=30),
     )
 }  # fmt: skip

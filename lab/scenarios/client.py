@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 LEDGER, PROBES = "ledger.jsonl", "probes.jsonl"
 AUDIT = "audit.json"
 
+# Who is killed cannot end its client, which is to end all the same.
+LONGEST = 1800
 GAP = 3.0  # A stream without an acknowledgement for so long does not flow.
 STOP_SECONDS = 45.0
 AUDIT_SECONDS = 90.0
@@ -80,7 +82,7 @@ class Client:
         self.process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        line = self.lab.entering(["python3", "-m", "lab.client", *ADDRESS, "--out", str(self.directory)])
+        line = self.lab.entering(["python3", "-m", "lab.client", *ADDRESS, "--seconds", str(LONGEST), "--out", str(self.directory)])
         with open(self.directory / "client.log", "wb") as log:
             self.process = subprocess.Popen(line, env=self.lab.environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         return self

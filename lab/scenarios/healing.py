@@ -48,12 +48,17 @@ def mend_hardware(lab: Room) -> None:
     hypervisors.come_back(lab)
 
 
-def await_whole(lab: Room, setting: Setting, within: float) -> None:
-    """Switch on what is off, let both nodes come back, forget their failures, and wait until all is healthy.  Raises NotSo."""
-    until = time.monotonic() + within
+def power_on(lab: Room) -> None:
+    """Switch on what is off."""
     for name, node in lab.order("status")["nodes"].items():
         if node["pid"] is None:
             lab.order("power", node=name, what="on")
+
+
+def await_whole(lab: Room, setting: Setting, within: float) -> None:
+    """Switch on what is off, let both nodes come back, forget their failures, and wait until all is healthy.  Raises NotSo."""
+    until = time.monotonic() + within
+    power_on(lab)
     configure.await_members(lab, within)
     cleaned = -math.inf
     while True:

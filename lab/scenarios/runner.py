@@ -8,7 +8,8 @@ import random
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -57,15 +58,23 @@ class Played:
     events: tuple[Event, ...]
 
 
-def run(lab: Room, ident: str, setting: Setting, results: Path) -> Path:
-    """Make one run and return the path of what is kept of it.  Whatever happens, all faults are taken back.  Raises Failed."""
+def run(lab: Room, ident: str, setting: Setting, results: Path, *, configured: bool = False) -> Path:
+    """Make one run and return the path of what is kept of it.  Whatever happens, all faults are taken back.  Raises Failed.
+
+    `configured`: this process has already brought the cluster to the setting, with the agents of the tree.
+    """
     play = catalogue.PLAYS[ident]
     setting = dataclasses.replace(setting, layout=play.layout)
     with step(ident, f"making the cluster ready: {setting}, no_path_retry {play.retry}"):
+        # What a run that was killed left behind, one path less or a slow disk, need not be seen in how the cluster stands.
+        healing.mend_hardware(lab)
+        if not configured:
+            healing.power_on(lab)
+            configure.configure(lab, setting)
         active = make_ready(lab, play, setting)
-        machine = facts.machine(lab)
+        machine = facts.machine(lab, setting)
         roots.fresh(DIRECTORY)
-    stage = Stage(lab, active, earlier(results, ident, setting), DIRECTORY / LEDGER)
+    stage = Stage(lab, active, turn(play, store.load(results).runs, setting), DIRECTORY / LEDGER)
     played = perform(lab, play, setting, stage)
     notes = [*stage.notes, *looking.named(play, played.events)]
     trouble = mended(lab, ident, setting, notes)
@@ -79,7 +88,7 @@ def run(lab: Room, ident: str, setting: Setting, results: Path) -> Path:
             injected=datetime.fromtimestamp(stage.moment, timezone.utc), watched=played.watched, active=active, machine=machine,
             bound=play.bound(setting.profile, active), writes=seen.writes(history, injected), events=(*stage.events(), *played.events),
             probes=seen.probes(DIRECTORY / PROBES, injected), audit=None if trouble else audited(lab, injected, notes),
-            notes="; ".join(notes),
+            notes="; ".join(notes), kind=stage.kind,
         )  # fmt: skip
         path = keep(lab, results, made)
     for line in summary(made):
@@ -145,18 +154,14 @@ def title(ident: str) -> str:
     return next(scenario.title for scenario in scenarios.ALL if scenario.ident == ident)
 
 
-def earlier(results: Path, ident: str, setting: Setting) -> int:
-    """Return how many runs of this kind are kept already."""
-    kind = (ident, setting.agents, setting.profile)
-    return sum((one.scenario, one.agents, one.profile) == kind for one in store.load(results).runs)
+def turn(play: Play, kept: Sequence[Run], setting: Setting) -> str:
+    """Return the kind of the play that has the fewest runs yet."""
+    there = Counter(one.kind for one in kept if (one.scenario, one.agents, one.profile) == (play.ident, setting.agents, setting.profile))
+    return min(play.kinds, key=lambda kind: there[kind])
 
 
 def make_ready(lab: Room, play: Play, setting: Setting) -> str:
     """Bring the cluster to where the scenario begins; return the node that has the service.  Raises NotSo."""
-    # What a run that was killed left behind, one path less or a slow disk, need not be seen in how the cluster stands.
-    healing.mend_hardware(lab)
-    if configure.configured(lab) != setting:
-        configure.configure(lab, setting)
     if state.troubles(state.read(lab), setting):
         healing.heal(lab, setting)
     multipath.retry(lab, play.retry)

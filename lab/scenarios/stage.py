@@ -33,11 +33,11 @@ class Broken:
 
 @dataclass
 class Stage:
-    """The lab in the hands of one run.  `number` is how many runs of the same kind there were before; `journal` is the client's ledger."""
+    """The lab in the hands of one run.  `kind` is which of the play's kinds this run is; `journal` is the client's ledger."""
 
     lab: Room
     active: str
-    number: int = 0
+    kind: str = ""
     journal: Path | None = None
     broken: list[Broken] = field(default_factory=list)
     # What the run needs beside its fault, and is to be taken away at its end.

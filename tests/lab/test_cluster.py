@@ -173,4 +173,4 @@ def test_a_configuration_of_another_day_is_none(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_saved_disks_follow_the_setting() -> None:
-    assert len({configure.key(setting) for setting in SETTINGS}) == len(SETTINGS)
+    assert len({configure.recipe(setting) for setting in SETTINGS}) == len(SETTINGS)

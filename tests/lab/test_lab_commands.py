@@ -20,6 +20,7 @@ from lab.report import store
 from lab.report.runs import Agents, Profile
 from lab.scenarios import agenda, healing, runner
 from tests.lab.test_report_phases import story
+from tests.lab.test_scenarios import today
 
 STOCK, LAB = Agents.STOCK, Agents.LAB
 DOCUMENT, RECOMMENDED = Profile.DOCUMENT, Profile.RECOMMENDED
@@ -101,17 +102,19 @@ class Runner:
     def __init__(self) -> None:
         self.asked: list[str] = []
         self.breaks: dict[int, BaseException] = {}
+        self.configured: list[bool] = []
         self.healed = 0
         self.began: list[Path | None] = []
         self.ended = 0
         self.steps: list[str] = []
         self.disks: Path | None = Path("disks")
 
-    def run(self, _lab: object, ident: str, setting: Setting, results: Path) -> Path:
+    def run(self, _lab: object, ident: str, setting: Setting, results: Path, *, configured: bool) -> Path:
+        self.configured.append(configured)
         self.asked.append(f"{ident} {setting.agents.value} {setting.profile.value}")
         if error := self.breaks.get(len(self.asked)):
             raise error
-        return store.add(results, story(ident, setting.agents, setting.profile, again=len(self.asked)))
+        return store.add(results, today(story(ident, setting.agents, setting.profile, again=len(self.asked))))
 
     def heal(self, *_: object) -> bool:
         self.healed += 1
@@ -133,7 +136,7 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> Runner:
     monkeypatch.setattr(room, "process", lambda: 1)
     monkeypatch.setattr(room, "find", lambda: Room(1, 1))
     monkeypatch.setattr(boot, "held", held)
-    monkeypatch.setattr(configure, "key", str)
+    monkeypatch.setattr(configure, "recipe", str)
     monkeypatch.setattr(configure, "configure", lambda _lab, setting: made.steps.append(f"configure {setting}"))
     monkeypatch.setattr(saved, "find", lambda _: made.disks)
     monkeypatch.setattr(saved, "save", lambda _lab, name: made.steps.append(f"save {name}"))
@@ -146,6 +149,7 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> Runner:
 def test_both_agents_one_after_the_other(runs: Runner) -> None:
     result(0, "run", "S4", "S2b", "--agents", "both", "--repeat", "2")
     assert runs.asked == [f"{ident} {agents} document" for agents in ("stock", "lab") for _ in range(2) for ident in ("S2b", "S4")]
+    assert runs.configured == 2 * [False, True, True, True]
 
 
 def test_until_so_many_are_there(runs: Runner, capsys: pytest.CaptureFixture[str]) -> None:
@@ -218,7 +222,7 @@ def performed(monkeypatch: pytest.MonkeyPatch, code: int = 0) -> list[str]:
 
 def stories(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every scenario have a story: those that are not written are S4's."""
-    monkeypatch.setattr(runner, "run", lambda _lab, ident, setting, results: store.add(
+    monkeypatch.setattr(runner, "run", lambda _lab, ident, setting, results, **_: store.add(
         results, story("S4", setting.agents, setting.profile)))  # fmt: skip
 
 
@@ -272,7 +276,7 @@ def test_a_lab_that_was_up_stays_up(runs: Runner, monkeypatch: pytest.MonkeyPatc
 def test_full_makes_what_is_missing(runs: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = performed(monkeypatch, 1)
     for again in range(3):
-        store.add(program.RESULTS, story("S4", again=again))
+        store.add(program.RESULTS, today(story("S4", again=again)))
     result(1, "full")
     assert len(asked) == 100 - 3
     assert not any(item.startswith("S4 with stock agents, profile document") for item in asked)

@@ -8,6 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +41,6 @@ class Cluster:
     def __init__(self) -> None:
         self.asked: list[str] = []
         self.breaks: dict[str, BaseException] = {}
-        self.configured: Setting | None = SETTING
         self.troubles: list[str] = []
         self.failures: list[str] = []
         self.active = "rhel1"
@@ -136,7 +136,6 @@ def cluster(lab: FakeLab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Cl
         made.active = name
 
     monkeypatch.setattr(runner, "DIRECTORY", tmp_path / "run")
-    monkeypatch.setattr(configure, "configured", made.seam("configured", lambda: made.configured))
     monkeypatch.setattr(configure, "configure", made.seam("configure"))
     monkeypatch.setattr(configure, "await_members", made.seam("members"))
     monkeypatch.setattr(configure, "clean", made.seam("clean", made.forgive))
@@ -188,23 +187,23 @@ def test_a_run_is_kept_with_its_material(lab: FakeLab, cluster: Cluster, tmp_pat
 def test_the_order_of_things(lab: FakeLab, cluster: Cluster, tmp_path: Path) -> None:
     run(lab, tmp_path)
     assert cluster.asked == [
-        "configured", "state", "retry queue", "state", "machine", "watch begins", "client begins", "login", "writes flow", "sleep",
+        "configure", "state", "retry queue", "state", "machine", "watch begins", "client begins", "login", "writes flow", "sleep",
         "client looked at", "looking", "client stops", "events", "standing", "client ends", "watch ends", "members", "state", "audit",
         "state",
     ]  # fmt: skip
 
 
 def test_the_cluster_is_made_ready(lab: FakeLab, cluster: Cluster, tmp_path: Path) -> None:
-    """Another setting, a failure of before, and the service on the wrong node."""
-    cluster.configured, cluster.troubles = None, ["pg-db does not run"]
+    """A node that is off, a failure of before, and the service on the wrong node."""
+    lab.off, cluster.troubles = {"rhel1"}, ["pg-db does not run"]
     path = run(lab, tmp_path, "S5", Setting(Agents.STOCK, Profile.DOCUMENT))
-    assert cluster.asked[:10] == ["configured", "configure", "state", "members", "state", "clean", "sleep", "state", "retry fail",
-                                  "move to rhel2"]  # fmt: skip
+    assert cluster.asked[:9] == ["configure", "state", "members", "state", "clean", "sleep", "state", "retry fail", "move to rhel2"]
+    assert "power node=rhel1 what=on" in lab.orders
     assert store.load(tmp_path).runs[0].active == "rhel2"
     assert path.name.startswith("S5-stock-document-")
 
 
-SEAMS = ["configured", "retry queue", "machine", "watch begins", "client begins", "login", "writes flow", "sleep", "client looked at",
+SEAMS = ["configure", "retry queue", "machine", "watch begins", "client begins", "login", "writes flow", "sleep", "client looked at",
          "looking", "client stops", "events", "standing"]  # fmt: skip
 
 
@@ -250,7 +249,7 @@ def test_rows_that_cannot_be_read_are_no_reason_to_forget_a_run(lab: FakeLab, cl
 
 def test_what_a_killed_run_left_is_mended_before_the_next(lab: FakeLab, cluster: Cluster, tmp_path: Path) -> None:
     lab.faulty = {"cluster1", "rhel2 san1"}
-    cluster.breaks["configured"] = NotSo("so far and no further")
+    cluster.breaks["configure"] = NotSo("so far and no further")
     with pytest.raises(runner.Failed):
         run(lab, tmp_path)
     assert not lab.faulty
@@ -334,7 +333,14 @@ def test_healing_by_force_mends_all_hardware(lab: FakeLab, cluster: Cluster) -> 
     assert not lab.faulty
 
 
-def test_runs_of_a_kind_are_counted(lab: FakeLab, cluster: Cluster, tmp_path: Path) -> None:
-    run(lab, tmp_path, "S4")
-    assert runner.earlier(tmp_path, "S4", SETTING) == 1
-    assert runner.earlier(tmp_path, "S6", SETTING) == runner.earlier(tmp_path, "S4", Setting(Agents.STOCK, Profile.RECOMMENDED)) == 0
+def test_kinds_take_turns(lab: FakeLab, cluster: Cluster, tmp_path: Path) -> None:
+    """What was run with other agents, or is no longer there, takes no turn."""
+    play = catalogue.PLAYS["S7"]
+    (one,) = (run(lab, tmp_path, "S7"), store.load(tmp_path).runs)[1]
+    assert one.kind == play.kinds[0]
+    others = [replace(one, kind=play.kinds[1]), replace(one, scenario="S6"), replace(one, agents=Agents.STOCK)]
+    assert runner.turn(play, [], SETTING) == play.kinds[0]
+    assert runner.turn(play, [one], SETTING) == play.kinds[1]
+    assert runner.turn(play, [one, *others], SETTING) == play.kinds[2]
+    assert runner.turn(play, others, SETTING) == play.kinds[0]
+    assert runner.turn(catalogue.PLAYS["S6"], [one, *others], SETTING) == ""
