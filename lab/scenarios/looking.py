@@ -14,6 +14,7 @@ from lab.watch import Watch
 
 STEADY_SECONDS = 15.0  # Writes that have been acknowledged for so long are back.
 LOOK_SECONDS, TELL_SECONDS = 3.0, 15.0
+CLOCKS = 2.0  # The stamps of what happens at once on a node and beside it differ by no more.
 
 
 def look(play: Play, stage: Stage, client: Client, watch: Watch) -> None:
@@ -50,8 +51,10 @@ def fences(events: tuple[Event, ...]) -> dict[str, Fence]:
 
 
 def pending(events: tuple[Event, ...]) -> list[str]:
-    """Return the nodes that are being fenced."""
-    return [target for target, last in fences(events).items() if last.step is not Step.CONFIRMED]
+    """Return the nodes that are being fenced.  What a node asked for and did not live to see is not."""
+    off = [event for event in events if isinstance(event, Power) and not event.on]
+    return [target for target, last in fences(events).items() if last.step is not Step.CONFIRMED
+            and not any(last.source.endswith(f" {power.node}") and power.at >= last.at - CLOCKS for power in off)]  # fmt: skip
 
 
 def fenced(events: tuple[Event, ...]) -> bool:

@@ -398,6 +398,9 @@ def fence(at: float, step: Step, target: str = "rhel2", reason: str = "") -> Fen
     ([fence(1, Step.REQUESTED), Power(2, "api", "rhel2", False)], ["rhel2"], True),
     ([fence(-5, Step.REQUESTED), Power(-2, "api", "rhel2", False)], [], False),
     ([fence(1, Step.CONFIRMED, "rhel1"), fence(2, Step.REQUESTED, "rhel2")], ["rhel2"], True),
+    # Who asked is off, as its own log tells a little too late.
+    ([Power(17.1, "api", "rhel1", False), Fence(17.2, "log of rhel1", "rhel2", Step.DELAYED, 15)], [], True),
+    ([Power(7.1, "api", "rhel1", False), Fence(17.2, "log of rhel1", "rhel2", Step.DELAYED, 15)], ["rhel2"], True),
 ])  # fmt: skip
 def test_who_is_fenced(events: list[Event], pending: list[str], fenced: bool) -> None:
     assert looking.pending(tuple(events)) == pending
