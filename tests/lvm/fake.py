@@ -183,7 +183,7 @@ def opened(number: str) -> list[str]:
 def parsed(words: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     """Return options with their values, and what is no option."""
     valued = {"--config", "--systemid", "--devices", "--addtag", "--deltag", "--setautoactivation", "-o", "-n", "-L", "-S",
-              "--configreport", "--reportformat", "--activationmode", "--typeconfig"}  # fmt: skip
+              "--configreport", "--reportformat", "--activationmode", "--typeconfig", "--driverloaded"}  # fmt: skip
     options: dict[str, str] = {}
     rest: list[str] = []
     left = list(words)
@@ -245,7 +245,7 @@ def vgchange(found: dict[str, Any], options: dict[str, str], rest: list[str]) ->
     if "--systemid" in options:
         if group["owner"] == options["--systemid"]:
             raise Refused(f'Volume Group system ID is already "{group["owner"]}".')
-        if any(folder.startswith(mapped(name, "")) for folder in devices()):
+        if "--driverloaded" not in options and any(folder.startswith(mapped(name, "")) for folder in devices()):
             raise Refused(f"Logical Volumes in VG {name} must be deactivated before system ID can be changed.")
         group["owner"] = options["--systemid"]
     if "--addtag" in options:

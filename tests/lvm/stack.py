@@ -20,6 +20,8 @@ MEGABYTES = 96
 OWN = os.uname().nodename
 OTHER = "another-node"
 NUMBERS = itertools.count()
+# The last word of multipath's configuration.
+POLICY = Path("/etc/multipath/conf.d/zz-lvm-tests.conf")
 MAPPER = os.path.exists("/dev/mapper/control")
 
 
@@ -49,10 +51,12 @@ class Disk:
         self.sectors = (megabytes - 1) << 11
         self.linear = f"0 {self.sectors} linear {self.loop} 2048"
         self.path = f"/dev/mapper/{self.name}"
-        run("dmsetup", "create", self.name, "--table", self.linear)
+        self.plug()
+        self.healthy = True
         self.number = run("dmsetup", "info", "-c", "--noheadings", "--separator", ":", "-o", "major,minor", self.name)
 
     def table(self, table: str) -> None:
+        self.healthy = table == self.linear
         run("dmsetup", "load", self.name, "--table", table)
         run("dmsetup", "suspend", "--noflush", "--nolockfs", self.name)
         run("dmsetup", "resume", self.name)
@@ -67,11 +71,13 @@ class Disk:
         self.table(f"0 {self.sectors} delay {self.loop} 2048 {milliseconds}")
 
     def hang(self) -> None:
+        self.healthy = False
         run("dmsetup", "suspend", "--noflush", "--nolockfs", self.name)
 
     def heal(self) -> None:
-        run("dmsetup", "resume", self.name, check=False)
-        self.table(self.linear)
+        if not self.healthy:
+            run("dmsetup", "resume", self.name, check=False)
+            self.table(self.linear)
 
     def pull(self) -> None:
         """Take the disk away as a whole; nothing may be active on it."""
@@ -103,15 +109,19 @@ class Map:
 
     def queue(self) -> None:
         """Lose all paths, and queue what comes."""
-        run("dmsetup", "message", self.name, "0", "queue_if_no_path")
+        POLICY.write_text('overrides {\n    no_path_retry "queue"\n}\n')
+        run("multipathd", "reconfigure")
+        await_true("the map queues", lambda: "queue_if_no_path" in run("dmsetup", "table", self.name), 60)
+        run("udevadm", "settle")
         self.state("offline")
 
     def heal(self) -> None:
         self.state("running")
-        run("multipathd", "reconfigure", check=False)
         for path in self.paths:
             run("multipathd", "reinstate", "path", path, check=False)
-        run("dmsetup", "message", self.name, "0", "fail_if_no_path", check=False)
+        if POLICY.exists():
+            POLICY.unlink()
+            run("multipathd", "reconfigure", check=False)
 
     def close(self) -> None:
         self.heal()
@@ -143,15 +153,14 @@ class Group:
         run("lvcreate", "-y", "-Wn", "-n", lv, *(words or ("-L", "8M")), self.name)
 
     def activate(self, lv: str = "") -> None:
-        owner = f'local/extra_system_ids=["{OTHER}"]'
-        run("lvchange", "--config", owner, "-ay", f"{self.name}/{lv}" if lv else self.name)
+        run("lvchange", "-ay", f"{self.name}/{lv}" if lv else self.name)
 
     def deactivate(self) -> None:
         run("vgchange", "-an", self.name)
 
     def give_away(self) -> None:
-        """Let another node own the group; nothing of it may be active."""
-        run("vgchange", "-y", "--systemid", OTHER, self.name)
+        """Let another node own the group: it cannot know what is active here, and LVM does not look either."""
+        run("vgchange", "-y", "--driverloaded", "n", "--systemid", OTHER, self.name)
 
     @property
     def owner(self) -> str:

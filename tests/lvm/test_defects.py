@@ -7,7 +7,9 @@ without lvmlockd; tests/agents/test_lvm_metadata.py has L16.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -34,6 +36,18 @@ def replaced() -> Iterator[object]:
     yield replace
     for program in reversed(mounted):
         run("umount", program)
+
+
+@contextmanager
+def volume_list(name: str) -> Iterator[None]:
+    """Let this node activate nothing but one VG."""
+    configuration = Path("/etc/lvm/lvmlocal.conf")
+    before = configuration.read_text() if configuration.exists() else ""
+    configuration.write_text(f'{before}\nactivation {{\n  volume_list = ["{name}"]\n}}\n')
+    try:
+        yield
+    finally:
+        configuration.write_text(before)
 
 
 def seqno(group: str) -> str:
@@ -105,14 +119,9 @@ def test_l3_the_level_of_a_monitor_means_nothing_to_stop(resource: MakeResource)
 def test_l4_a_start_that_activates_nothing_has_failed(resource: MakeResource) -> None:
     """A volume_list that leaves the group out (#1909)."""
     one = resource()
-    configuration = Path("/etc/lvm/lvmlocal.conf")
-    before = configuration.read_text() if configuration.exists() else ""
-    configuration.write_text(f'{before}\nactivation {{\n  volume_list = ["other"]\n}}\n')
-    try:
+    with volume_list("other"):
         started = one.node.start()
         stock = one.stock.start()
-    finally:
-        configuration.write_text(before)
     assert one.group.active == set()
     assert (started.code, "volume_list" in started.reason) == (1, True), started
     assert "volume_list" not in stock.reason
@@ -120,8 +129,8 @@ def test_l4_a_start_that_activates_nothing_has_failed(resource: MakeResource) ->
 
 def test_l5_what_another_node_owns_is_not_started(resource: MakeResource) -> None:
     one = resource()
-    one.group.give_away()
     one.group.activate()
+    one.group.give_away()
     assert one.stock.start().code == 0
     result = one.node.start()
     assert (result.code, f"owned by {OTHER}" in result.reason) == (1, True), result
@@ -144,7 +153,9 @@ def test_l7_why_the_group_was_not_taken_over(resource: MakeResource, replaced: o
     one = resource()
     one.group.give_away()
     assert callable(replaced)
-    lvm = DIRECTORY / "lvm-real"
+    # LVM goes by the name that it is called by.
+    lvm = DIRECTORY / "real" / "lvm"
+    lvm.parent.mkdir(exist_ok=True)
     lvm.write_bytes(Path("/usr/sbin/lvm").read_bytes())
     lvm.chmod(0o755)
     replaced("/usr/sbin/lvm", f'case "$0 $*" in *vgchange*systemid*) echo "no quorum of disks" >&2; exit 5;; esac\n'
@@ -155,36 +166,29 @@ def test_l7_why_the_group_was_not_taken_over(resource: MakeResource, replaced: o
     assert one.group.active == set()
 
 
-@pytest.fixture
-def volume_list() -> Iterator[None]:
-    configuration = Path("/etc/lvm/lvmlocal.conf")
-    before = configuration.read_text() if configuration.exists() else ""
-    configuration.write_text(f'{before}\nactivation {{\n  volume_list = ["none"]\n}}\n')
-    yield
-    configuration.write_text(before)
-
-
-def test_l8_a_tag_that_is_there_is_not_written_again(resource: MakeResource, volume_list: None) -> None:
+def test_l8_a_tag_that_is_there_is_not_written_again(resource: MakeResource) -> None:
     one = resource(vg_access_mode="tagging")
     run("vgchange", "-y", "--addtag", "pacemaker", one.group.name)
     before = seqno(one.group.name)
-    assert one.node.start().code == 0
-    assert seqno(one.group.name) == before
-    one.group.deactivate()
-    assert one.stock.start().code == 0
-    assert int(seqno(one.group.name)) >= int(before)
+    with volume_list("none"):
+        assert one.node.start().code == 0
+        assert seqno(one.group.name) == before
+        one.group.deactivate()
+        assert one.stock.start().code == 0
+        assert int(seqno(one.group.name)) > int(before)
 
 
-def test_l9_other_tags_are_left_alone(resource: MakeResource, volume_list: None) -> None:
+def test_l9_other_tags_are_left_alone(resource: MakeResource) -> None:
     one = resource(vg_access_mode="tagging")
     for tag in ("backup", "gold"):
         run("vgchange", "--addtag", tag, one.group.name)
-    assert one.node.start().code == 0
-    assert one.node.stop().code == 0
-    assert run("vgs", "--noheadings", "-o", "vg_tags", one.group.name) == "backup,gold"
-    assert one.stock.start().code == 0
-    one.stock.stop()
-    assert run("vgs", "--noheadings", "-o", "vg_tags", one.group.name) != "backup,gold"
+    with volume_list("none"):
+        assert one.node.start().code == 0
+        assert one.node.stop().code == 0
+        assert run("vgs", "--noheadings", "-o", "vg_tags", one.group.name) == "backup,gold"
+        assert one.stock.start().code == 0
+        one.stock.stop()
+        assert run("vgs", "--noheadings", "-o", "vg_tags", one.group.name) != "backup,gold"
 
 
 @pytest.mark.parametrize("what", ["mode", "volume", "exported"])
@@ -270,7 +274,9 @@ def test_queueing_without_a_path_is_a_hang_at_once(resource: MakeResource) -> No
     one.group.map.queue()
     result = one.node.monitor(level=10, timeout=60.0)
     assert (result.code, "no path is running" in result.reason, "multipath mpathb on" in result.reason) == (1, True, True), result
-    assert result.seconds < 2 + PATIENCE
+    # With auto and iSCSI's own times that is 20 s where a path is left.
+    age = re.search(r"unanswered for ([0-9.]+) s", result.reason)
+    assert age and float(age[1]) < 2 + PATIENCE / 2
     stopped = one.node.stop()
     assert (stopped.code, stopped.seconds < 3 + PATIENCE) == (1, True), stopped
     one.group.map.heal()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
-from tests.lvm.conftest import IO_TIMEOUT, PATIENCE, MakeResource, Resource
+from tests.lvm.conftest import IO_TIMEOUT, PATIENCE, MakeResource, Resource, resources
 from tests.lvm.stack import OTHER, OWN, run
 
 ACTIONS = ("probe", "monitor 0", "monitor 10", "monitor 20", "start", "stop")
@@ -24,8 +26,8 @@ def put(one: Resource, state: str) -> None:
         one.started()
         run("dmsetup", "suspend", f"{group.name.replace('-', '--')}-a")
     elif state == "foreign":
-        group.give_away()
         group.activate()
+        group.give_away()
     elif state == "missing":
         group.disk.pull()
 
@@ -51,11 +53,32 @@ TABLE = {
 }  # fmt: skip
 
 
+class Standing:
+    """A resource in a state, which the next test uses as well where the one before has left it as it was."""
+
+    def __init__(self) -> None:
+        self.state, self.leaving = "", ExitStack()
+
+    def bring(self, state: str) -> Resource:
+        if state != self.state:
+            self.leaving.close()
+            self.resource = self.leaving.enter_context(resources())()
+            put(self.resource, state)
+        self.state = ""
+        return self.resource
+
+
+@pytest.fixture(scope="module")
+def standing() -> Iterator[Standing]:
+    made = Standing()
+    with made.leaving:
+        yield made
+
+
 @pytest.mark.parametrize("action", ACTIONS)
 @pytest.mark.parametrize("state", TABLE)
-def test_the_table(resource: MakeResource, state: str, action: str) -> None:
-    one = resource()
-    put(one, state)
+def test_the_table(standing: Standing, state: str, action: str) -> None:
+    one = standing.bring(state)
     before = one.group.active
     timeout = 30.0 if (state, action) == ("missing", "start") else 90.0
     one.node.timeout = timeout
@@ -81,6 +104,8 @@ def test_the_table(resource: MakeResource, state: str, action: str) -> None:
         one.group.disk.plug()
     if state == "foreign" and action in ("start", "stop"):
         assert one.group.owner == OTHER
+    if action not in ("start", "stop"):
+        standing.state = state
 
 
 def test_an_inactive_group_is_a_failure_where_failures_are_fenced(resource: MakeResource) -> None:
