@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import stat
+import re
 
 from ocf_py.outcomes import CommandFailed, DeadlineExceeded, Error, Hung, NotInstalled
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 CONFIGURATION = "/etc/lvm"
 LOCKS = "/run/lock/lvm"  # lvm.conf(5), global/locking_dir
 WRITER, READER = "lvm", "lvm.report"  # The targets under which a command is recorded: one of each at a time.
+# A comment, a string, a sign or a name in LVM's configuration.
+WORD = re.compile(r"""\#[^\n]*|"(?:\\.|[^"\\])*"|'[^']*'|[{}=,\[\]]|[^\s"'{}=,\[\]#]+""")
 READ_ONLY = ("--foreign", "--nolocking", "--readonly")
 SETTINGS = ("global/system_id_source", "local/system_id", "activation/volume_list", "activation/auto_activation_volume_list",
             "devices/use_devicesfile", "global/use_lvmlockd")  # fmt: skip
@@ -105,8 +107,9 @@ class Lvm:
         return self.ask("vgs", *READ_ONLY, *self.narrowing, "--noheadings", "-o", "vg_systemid", self.vg, within=within).strip()
 
     def own_id(self) -> str:
-        """Return this node's system id, "" where it has none.  No device is read for it."""
-        return self.ask("lvm", "systemid", target="lvm.config").partition("system ID:")[2].strip()
+        """Return this node's system id, "" where it has none.  LVM is asked where its files do not plainly say that it is the host name."""
+        name = host_id()
+        return name or self.ask("lvm", "systemid", target="lvm.config").partition("system ID:")[2].strip()
 
     def settings(self) -> dict[str, str]:
         """Return the settings of lvm.conf that keep a volume group from being found or activated; {} where LVM does not say."""
@@ -121,17 +124,34 @@ class Lvm:
         return {name.strip(): value.strip().strip('"') for name, _, value in pairs}
 
 
-def configuration() -> str:
-    """Return a fingerprint of what the system id comes from: the host name, LVM's own files, the machine's id (lvmsystemid(7))."""
-    marks = [os.uname().nodename]
-    for path in ("/etc/machine-id", *(f"{CONFIGURATION}/{name}" for name in block.listing(CONFIGURATION))):
+def host_id() -> str:
+    """Return the host name where that is this node's system id beyond doubt, else "" (lvmsystemid(7))."""
+    found: set[str] = set()
+    for path in (f"{CONFIGURATION}/{name}" for name in block.listing(CONFIGURATION) if name.endswith(".conf")):
         try:
-            about = os.stat(path)
-        except OSError:
-            continue
-        if stat.S_ISREG(about.st_mode):
-            marks.append(f"{about.st_ino}:{about.st_size}:{about.st_mtime_ns}")
-    return " ".join(marks)
+            with open(path) as file:
+                found.update(values(file.read(), "global/system_id_source"))
+        except (OSError, ValueError):
+            return ""
+    name = os.uname().nodename
+    # LVM leaves out other characters, and takes no name that other machines have too (lib/commands/toolcontext.c).
+    plain = name[:1].isalnum() and all(c.isascii() and (c.isalnum() or c in "+_.-") for c in name) and not name.startswith("localhost")
+    return name if found == {'"uname"'} and plain else ""
+
+
+def values(text: str, setting: str) -> list[str]:
+    """Return what a file in LVM's format sets "section/name" to, as it is written there, each time that it does (lvm.conf(5))."""
+    words = [word for word in WORD.findall(text) if not word.startswith("#")]
+    sections: list[str] = []
+    found = []
+    for before, word, after in zip(["", *words], words, [*words[1:], ""]):
+        if word == "{":
+            sections.append(before)
+        elif word == "}":
+            del sections[-1:]
+        elif word == "=" and "/".join([*sections, before]) == setting:
+            found.append(after)
+    return found
 
 
 def said(finished: object) -> str:

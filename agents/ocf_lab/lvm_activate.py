@@ -170,7 +170,12 @@ class LvmActivate(ocf.Agent):
         suspended = self.await_resume()
         if suspended:
             return ocf.RUNNING.degraded(suspended)
-        active = {volume.uuid for volume in self.watched.active()}
+        here = self.watched.active()
+        known = self.memory.get("vg").partition(" ")[2]
+        other = [volume.vg_uuid for volume in here if known and volume.vg_uuid != known]
+        if other:
+            return ocf.RUNNING.degraded(f"VG {self.vgname} ({other[0]}) is not the one that was started ({known}), and has only its name")
+        active = {volume.uuid for volume in here}
         recorded = [volume for volume in self.watched.recorded() if volume.kind != volumes.SNAPSHOT]
         gone = [volume.path for volume in recorded if volume.uuid not in active]
         if gone:
@@ -237,7 +242,7 @@ class LvmActivate(ocf.Agent):
             return None
         try:
             tool = self.tool
-            own = self.memory.get("system_id") or tool.own_id()
+            own = tool.own_id()
             beneath = {lower for volume in self.watched.active() for lower in volumes.physical(volume.device)}
             tool.narrowing = ["--devices", ",".join(sorted(block.node(device) for device in beneath))]
             owner = tool.owner(min(OWNER_SECONDS, self.deadline.left()))
@@ -277,7 +282,6 @@ class LvmActivate(ocf.Agent):
                 self.verify(wanted, tool)
             except ocf.Error:
                 self.undo(bool(before), tool)
-                self.memory.update(system_id=None)
                 raise
         else:
             self.verify(wanted, tool)
@@ -379,24 +383,17 @@ class LvmActivate(ocf.Agent):
         return {name: uuid for name, uuid in group.lvs.items() if name not in group.skipped}
 
     def own_id(self, tool: lvm.Lvm) -> str:
-        """Return this node's system id, which LVM is asked for once a boot and configuration.  Raises InvalidHere where there is none."""
+        """Return this node's system id.  Raises InvalidHere where there is none."""
         from ocf_lab import lvm
 
-        seen = lvm.configuration()
-        if self.memory.get("system_id") and self.memory.get("system_id_source") == seen:
-            return self.memory.get("system_id")
-        own: str = tool.own_id()
+        own = tool.own_id()
         if not own:
             raise ocf.InvalidHere(lvm.why_no_id(tool.settings()))
-        self.memory.update(system_id=own, system_id_source=seen)
         return own
 
     def refuse_foreign(self, group: lvm.VolumeGroup, tool: lvm.Lvm) -> None:
         from ocf_lab import lvm
 
-        if group.owner != self.own_id(tool):
-            # What is remembered may come from a file that is none of LVM's own.
-            self.memory.update(system_id=None)
         own = self.own_id(tool)
         if group.owner != own:
             hint = "; autoactivation is on" if group.autoactivation else lvm.transient_name(group.owner, own)
@@ -429,7 +426,9 @@ class LvmActivate(ocf.Agent):
         majority = ["--majoritypvs"] if self.majority_pvs else []
         try:
             tool.change("vgchange", "-y", *majority, "--config", f'local/extra_system_ids=["{group.owner}"]', "--systemid", own, group.name)
-        except ocf.CommandFailed:
+        except ocf.CommandFailed as error:
+            if majority and "unrecognized option" in str(error):
+                raise ocf.NotInstalled("majority_pvs=yes needs LVM 2.03.20 or later, which knows --majoritypvs") from None
             # Another resource of this VG, which starts at the same time, may have been first.
             if tool.owner(self.deadline.left() / 2) != own:
                 raise

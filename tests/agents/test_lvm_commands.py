@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -101,9 +103,6 @@ def test_hints() -> None:
 
 
 def test_who_holds_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import fcntl
-    import os
-
     monkeypatch.setattr(lvm, "LOCKS", str(tmp_path))
     assert lvm.lock_holder("vg") == ""
     with open(tmp_path / "V_vg", "w") as file:
@@ -131,6 +130,16 @@ class Answering:
         raise CommandFailed("", Finished(list(argv), 3, "", self.err, 0.1))
 
 
+class Saying:
+    """An agent whose commands all end well and say this."""
+
+    def __init__(self, out: str) -> None:
+        self.out = out
+
+    def run(self, *argv: str, **_: object) -> Finished:
+        return Finished(list(argv), 0, self.out, "", 0.1)
+
+
 @pytest.mark.parametrize(
     "err, wanted",
     [
@@ -144,10 +153,53 @@ def test_an_lvm_that_is_too_old(err: str, wanted: type[Exception]) -> None:
         lvm.Lvm(cast("Agent", Answering(err)), "vg").report()
 
 
-def test_the_fingerprint_changes_with_the_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+CONF = """
+# global {{ system_id_source = "none" }}
+devices {{
+    scan = [ "/dev", 'a "b" {{' ]
+}}
+global {{
+    # This configuration option has no default value.  system_id_source = "none"
+    {0}
+    umask = 63
+}}
+"""
+
+
+@pytest.mark.parametrize(
+    "files, known",
+    [
+        ({"lvm.conf": CONF.format('system_id_source = "uname"')}, True),
+        ({"lvm.conf": 'global/system_id_source="uname"\n'}, True),
+        ({"lvm.conf": CONF.format("umask = 7"), "lvmlocal.conf": 'global { system_id_source = "uname" }'}, True),
+        ({"lvm.conf": CONF.format('system_id_source = "uname"'), "lvmlocal.conf": 'local { system_id = "a" }'}, True),
+        ({"lvm.conf": CONF.format('system_id_source = "uname"'), "lvmlocal.conf": 'global { system_id_source = "none" }'}, False),
+        ({"lvm.conf": CONF.format('system_id_source = "uname"\nsystem_id_source = "none"')}, False),
+        ({"lvm.conf": CONF.format('system_id_source = "uname"'), "lvm_tag.conf": 'global/system_id_source = "lvmlocal"'}, False),
+        ({"lvm.conf": CONF.format('system_id_source = "machineid"')}, False),
+        ({"lvm.conf": CONF.format('# system_id_source = "uname"')}, False),
+        ({"lvm.conf": 'local { system_id_source = "uname" }'}, False),
+        ({"lvm.conf": 'x = "global/system_id_source = \\"uname\\""'}, False),
+        ({"lvm.conf": ""}, False),
+        ({}, False),
+    ],
+)
+def test_a_system_id_that_is_the_host_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], known: bool) -> None:
     monkeypatch.setattr(lvm, "CONFIGURATION", str(tmp_path))
-    empty = lvm.configuration()
-    (tmp_path / "backup").mkdir()
-    assert lvm.configuration() == empty, "LVM itself writes there"
-    (tmp_path / "lvmlocal.conf").write_text("local {}")
-    assert lvm.configuration() != empty
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    assert lvm.host_id() == (os.uname().nodename if known else "")
+
+
+@pytest.mark.parametrize("name", ["localhost", "localhost.localdomain", "-node", "node_ä", "a b", ""])
+def test_host_names_that_lvm_changes_or_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(lvm, "CONFIGURATION", str(tmp_path))
+    (tmp_path / "lvm.conf").write_text('global/system_id_source = "uname"')
+    monkeypatch.setattr(os, "uname", lambda: os.uname_result(("Linux", name, "", "", "")))
+    assert lvm.host_id() == ""
+
+
+def test_lvm_is_asked_where_its_files_do_not_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lvm, "CONFIGURATION", str(tmp_path))
+    assert lvm.Lvm(cast("Agent", Saying("  system ID: from-a-file\n")), "vg").own_id() == "from-a-file"
+    assert lvm.Lvm(cast("Agent", Saying("  system ID: \n")), "vg").own_id() == ""
