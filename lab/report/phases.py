@@ -1,9 +1,10 @@
 """How long the service was away for its clients, and what the time went into.
 
 The client writes in two streams: one keeps its sessions, the other connects for each row.  Either may fail without the other.
-A *gap* of a stream is a stretch of at least LEAST seconds without any acknowledgement, from the last one before it to the first one
-after it, that reaches beyond the injection.  It has not ended where it lasts until the last write was due.  The *disruption* is the sum
-of the gaps of the worse stream: of one that has not ended, else of the one with more seconds.
+A *gap* of a stream is a stretch of at least LEAST seconds without any acknowledgement, EMULATED seconds where the nodes are emulated.
+It lasts from the last one before it to the first one after it, and reaches beyond the injection.  It has not ended where it lasts until
+the last write was due.  The *disruption* is the sum of the gaps of the worse stream: of one that has not ended, else of the one with
+more seconds.
 
 The time line is cut at *moments*, each the first of its kind after the injection, and before the last gap ends:
 
@@ -37,6 +38,8 @@ from lab.report.runs import Call, Condition, Database, Event, Fence, NodeState, 
 
 # Five times what is between two writes, and what a connection takes on an emulated node that is busy.
 LEAST = {Session.PERSISTENT: 1.0, Session.CONNECT: 3.0}
+# Emulated nodes hold each other up for as much as three seconds, by a boot alone.
+EMULATED = 5.0
 STREAMS = {Session.PERSISTENT: "kept sessions", Session.CONNECT: "new connections"}
 LOST = (Condition.UNCLEAN, Condition.OFFLINE, Condition.STANDBY)
 
@@ -103,10 +106,10 @@ class Disruption:
                 "stream": self.stream.value, "phases": told}  # fmt: skip
 
 
-def gaps(writes: Sequence[Write]) -> dict[Session, tuple[Gap, ...]]:
+def gaps(writes: Sequence[Write], accelerator: str = "kvm") -> dict[Session, tuple[Gap, ...]]:
     """Return the gaps of each stream that there is."""
     streams = {session: [write for write in writes if write.session is session] for session in Session}
-    return {session: _gaps(mine, LEAST[session]) for session, mine in streams.items() if mine}
+    return {session: _gaps(mine, EMULATED if accelerator == "tcg" else LEAST[session]) for session, mine in streams.items() if mine}
 
 
 def _gaps(writes: Sequence[Write], least: float) -> tuple[Gap, ...]:
@@ -171,9 +174,9 @@ def serving(events: tuple[Event, ...], since: float, until: float) -> float | No
     return max(arrived, default=None)
 
 
-def split(events: tuple[Event, ...], writes: Sequence[Write]) -> Disruption:
+def split(events: tuple[Event, ...], writes: Sequence[Write], accelerator: str = "kvm") -> Disruption:
     """Return the disruption that writes show, cut by the moments that events show."""
-    streams = gaps(writes)
+    streams = gaps(writes, accelerator)
     nothing = dict.fromkeys(Phase, 0.0)
     if not any(streams.values()):
         return Disruption((), nothing, None, Moments())
@@ -209,7 +212,7 @@ def boundaries(cut: Moments) -> dict[Phase, float | None]:
 
 
 def of(run: Run) -> Disruption:
-    return split(run.events, run.writes)
+    return split(run.events, run.writes, run.machine.accelerator)
 
 
 def fence_called(run: Run) -> float | None:

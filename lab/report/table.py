@@ -24,10 +24,10 @@ NONE, NEVER, NO_RUN = "-", "never", "no run"
 COMMIT, RECIPE, NOT_TOLD = "commit", "recipe", "not told"  # Of Machine.versions: what the cluster was made of and by, not what it ran on.
 NEW = "new connections"
 EXPLANATION = """\
-Seconds without an acknowledged write, as the client saw them; the median, and the range over repeated runs in brackets. A disruption
-that did not end while the run was watched is `never`. Medians of phases need not add up to the median of the whole. The client keeps
-some sessions and opens others anew, and the worse of these two streams counts: *new connections* says that the kept sessions went on.
-Runs of different kinds have a line each, and only their range is told together.
+Seconds without an acknowledged write, as the client saw them (on emulated nodes, stretches of five seconds at least); the median, and
+the range over repeated runs in brackets. A disruption that did not end while the run was watched is `never`. Medians of phases need not
+add up to the median of the whole. The client keeps some sessions and opens others anew, and the worse of these two streams counts: *new
+connections* says that the kept sessions went on. Runs of different kinds have a line each, and only their range is told together.
 
 A phase has the seconds of disruption that fell into it: *detection* until the cluster noticed, *stop* until it asked for
 fencing (or began to start again), *fence delay* until the fence device was called, *fencing* until that was confirmed, *start* until

@@ -15,7 +15,7 @@ def failings(run: Run) -> tuple[str, ...]:
 
 def _service(run: Run) -> list[str]:
     """Both streams are to flow at the end, and to have done so soon enough."""
-    seen, streams = phases.of(run), phases.gaps(run.writes)
+    seen, streams = phases.of(run), phases.gaps(run.writes, run.machine.accelerator)
     if seen.open:
         never = [session for session, found in streams.items() if found and not found[-1].ended]
         who = "writes" if len(never) == len(streams) else f"writes of {phases.STREAMS[never[0]]}"

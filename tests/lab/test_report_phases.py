@@ -38,7 +38,7 @@ from lab.report.runs import (
 from lab.scenarios.stage import Broken, Stage
 
 LOG, API = "pacemaker.log", "hypervisor"
-MACHINE = Machine("tcg", 2, 23900, {"pacemaker": "2.1.5", "postgresql": "15"})
+MACHINE = Machine("kvm", 2, 23900, {"pacemaker": "2.1.5", "postgresql": "15"})
 BEGAN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
 CLEAN = Audit(74, 0, 0, 0, 0)
 FAR = 10_000.0
@@ -204,6 +204,13 @@ def test_each_stream_has_its_gaps() -> None:
     assert phases.gaps((*fresh, *kept)) == {KEPT: (Gap(5.0, 6.0),), CONNECT: (Gap(30.0, 33.0),)}
     assert phases.gaps(fresh) == {CONNECT: (Gap(30.0, 33.0),)}
     assert phases.gaps(()) == {}
+
+
+def test_emulated_nodes_may_hold_each_other_up() -> None:
+    told = writes((-1.0, 1.0), (5.5, 9.0), (14.1, 20.0))
+    assert phases.gaps(told, "kvm") != phases.gaps(told, "tcg")
+    (gap,) = phases.gaps(told, "tcg")[KEPT]
+    assert gap.end - gap.begin >= phases.EMULATED
 
 
 @pytest.mark.parametrize("kept, fresh, stream, alone, seconds, ended", [
