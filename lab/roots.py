@@ -65,11 +65,12 @@ ROOTS = {
     ),
     # The newest.
     "trixie": Root("trixie", python="3.13", postgresql=17),
-    # Where the RPMs are built: the Python of RHEL 9, whose bytecode they hold, and next to its rpm.  `make rpm` alone needs these two.
+    # Where the RPMs are built, installed and tried: the Python of RHEL 9, whose bytecode they hold, next to its rpm, and what an agent
+    # is installed beside.
     "rpm": Root("bullseye", python="3.9", postgresql=13, pins=("requests==2.25.1", "urllib3==1.26.5"),
-                packages=("git", "man-db", "rpm")),
-    # What a distributor looks at them with.
-    "dnf": Root("bookworm", python="3.11", postgresql=15, groups=(),
+                packages=("git", "libxml2-utils", "man-db", "resource-agents", "rpm")),
+    # What a distributor looks at them with, in RHEL 9's versions; and the Python of the lab's nodes.
+    "dnf": Root("bookworm", python="3.11", postgresql=15,
                 packages=("createrepo-c", "dnf", "dnf-plugins-core", "rpm", "rpmlint")),
 }  # fmt: skip
 

@@ -10,11 +10,10 @@ from fence_lab import metadata as fence_metadata
 from fence_lab import options
 from fence_lab.agent import FenceAgent
 from fence_lab.pve import FencePve
-from lab.manpages.reasons import REASONS
 from lab.manpages.troff import Page
 from ocf_lab.lvm_activate import LvmActivate
 from ocf_lab.pgsql_storage import PgsqlStorage
-from ocf_py import metadata, outcomes, parameters
+from ocf_py import commands, metadata, outcomes, parameters
 from ocf_py.actions import LEVELS, Action
 from ocf_py.agent import Agent
 from ocf_py.parameters import Parameter
@@ -24,14 +23,14 @@ RESOURCE_AGENTS: tuple[type[Agent], ...] = (LvmActivate, PgsqlStorage)
 
 CODES = (
     (outcomes.SUCCESS, "Done; of a monitor: running."),
-    (outcomes.NOT_RUNNING, "A monitor found it cleanly stopped."),
-    (outcomes.DEGRADED, "Running, with a warning: Pacemaker shows the reason and does nothing."),
     (outcomes.ERR_GENERIC, "Failed, for the reason given: Pacemaker recovers the resource, and fences for a stop."),
     (outcomes.ERR_ARGS, "A parameter is wrong on this node: not run here."),
     (outcomes.ERR_UNIMPLEMENTED, "No such action."),
     (outcomes.ERR_PERM, "No right to do what it needs: not run here."),
     (outcomes.ERR_INSTALLED, "A program that it needs is not on this node: not run here."),
     (outcomes.ERR_CONFIGURED, "A parameter is missing or wrong: run nowhere."),
+    (outcomes.NOT_RUNNING, "A monitor found it cleanly stopped."),
+    (outcomes.DEGRADED, "Running, with a warning: Pacemaker shows the reason and does nothing."),
 )
 
 # How a resource is created, line by line; the operations follow from the declarations.
@@ -105,7 +104,7 @@ def resource_agent(agent: type[Agent]) -> str:
     page.section("EXIT REASONS")
     page.text("What `pcs status` shows beside a failed or degraded resource, and the system's log has too. An ellipsis stands for names "
               "and numbers.")  # fmt: skip
-    for reason, advice in REASONS[agent.name]:
+    for reason, advice in reasons(agent):
         page.entry(reason, advice)
     page.section("EXIT STATUS")
     for code, meaning in CODES:
@@ -160,6 +159,13 @@ def example(agent: type[Agent]) -> Iterator[str]:
         yield f"    op monitor interval={action.interval} timeout={action.timeout}{level}{end}"
 
 
+def reasons(agent: type[Agent]) -> Iterator[tuple[str, str]]:
+    """Yield the exit reasons of an agent, those that both have among them, and what they ask for."""
+    for title, rows in messages("operations.md"):
+        if title == agent.name or title.endswith("both agents"):
+            yield from rows
+
+
 # Fence agents.
 
 
@@ -184,7 +190,7 @@ def fence_agent(agent: type[FenceAgent]) -> str:
     page.entry("2", "Status: the machine is off.")
     page.section("DIAGNOSTICS")
     page.text("One line for each failure. An ellipsis stands for names and numbers.")
-    for title, rows in messages((TREE / "docs" / "fencing.md").read_text(encoding="utf-8")):
+    for title, rows in messages("fencing.md"):
         page.subsection(title)
         for message, advice in rows:
             page.entry(message, advice)
@@ -209,8 +215,9 @@ def fence_facts(option: options.Option) -> Iterator[str]:
         yield "not in the agent of ClusterLabs"
 
 
-def messages(text: str) -> Iterator[tuple[str, list[tuple[str, str]]]]:
-    """Yield the tables of messages in docs/fencing.md: a title, and messages with what they ask for."""
+def messages(document: str) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    """Yield the table of messages in a file of docs/, part by part: a title, and messages with what they ask for."""
+    text = (TREE / "docs" / document).read_text(encoding="utf-8")
     title = ""
     rows: list[tuple[str, str]] = []
     for line in text[text.index("| message |") :].splitlines()[2:]:
@@ -252,8 +259,8 @@ def framework(version: str) -> str:
     for name in ("observe", "validate", "validate_here", "nothing_left", "prepare_start", "await_ready", "confirm_stopped"):
         page.entry(f"{name}()", (getattr(Agent, name).__doc__ or "").strip().split("\n\n")[0])
     page.text("What an author uses:")
-    for name in ("run", "guarded", "set_promotion_score"):
-        page.entry(f"self.{name}()", (getattr(Agent, name).__doc__ or "").strip().split("\n\n")[0])
+    for method in (commands.Runner.run, Agent.guarded, Agent.set_promotion_score):
+        page.entry(f"self.{method.__name__}()", *(method.__doc__ or "").strip().split("\n\n"))
     page.section("ERRORS")
     page.text("An action that fails raises one of these, with the exit reason as its text.")
     for error in vars(outcomes).values():

@@ -22,10 +22,10 @@ def bold(text: str) -> str:
 
 
 def marked(text: str) -> str:
-    """Return a text of Markdown, of which it knows `code` and **bold**."""
+    """Return a text of Markdown, of which it knows `code`, **bold** and *italic*."""
     found, at = [], 0
-    for span in re.finditer(r"`([^`]+)`|\*\*([^*]+)\*\*", text):
-        found += [plain(text[at : span.start()]), bold(span[1] or span[2])]
+    for span in re.finditer(r"`([^`]+)`|\*\*([^*]+)\*\*|\*(\w[^*]*)\*", text):
+        found += [plain(text[at : span.start()]), f"\\fI{plain(span[3])}\\fP" if span[3] else bold(span[1] or span[2])]
         at = span.end()
     return "".join([*found, plain(text[at:])])
 
@@ -49,7 +49,7 @@ class Page:
         self._lines.append(f'.SS "{plain(title)}"')
 
     def text(self, *paragraphs: str) -> None:
-        """Add paragraphs, which may have `code` and **bold** in them."""
+        """Add paragraphs, which may have `code`, **bold** and *italic* in them."""
         for paragraph in paragraphs:
             self._lines += [".PP", marked(" ".join(paragraph.split()))]
 

@@ -11,7 +11,6 @@ from fence_lab import metadata
 from fence_lab.options import ACTIONS
 from fence_lab.pve import FencePve
 from lab.manpages import pages, troff
-from lab.manpages.reasons import REASONS
 from ocf_py.agent import Agent
 
 TREE = Path(__file__).resolve().parents[2]
@@ -20,7 +19,7 @@ PAGES = pages.all_pages()
 
 def shown(page: str) -> str:
     """Return a page's text without the macros and escapes of troff."""
-    text = re.sub(r"\\f[BP]|\\&|^\.(TP|PP|IP|RS 4|RE|nf|fi)$", "", PAGES[page], flags=re.MULTILINE)
+    text = re.sub(r"\\f[BIP]|\\&|^\.(TP|PP|IP|RS 4|RE|nf|fi)$", "", PAGES[page], flags=re.MULTILINE)
     for character, written in troff.SPECIAL.items():
         text = text.replace(written, character)
     return text
@@ -51,23 +50,27 @@ def test_the_fence_agents_page_has_every_option_action_and_message() -> None:
         assert f"\n{option.name}\n{option.mixed}\n" in text
         assert " ".join(option.help.split()) in text
     assert all(action in text for action in ACTIONS)
-    told = [message for _, rows in pages.messages((TREE / "docs" / "fencing.md").read_text()) for message, _ in rows]
+    told = [message for _, rows in pages.messages("fencing.md") for message, _ in rows]
     assert len(told) > 30
     assert all(f"\n{message}\n" in text for message in told)
     assert "\npcs stonith create " in text
 
 
-@pytest.mark.parametrize("agent", REASONS)
-def test_every_exit_reason_is_one_of_the_code(agent: str) -> None:
+@pytest.mark.parametrize("agent", pages.RESOURCE_AGENTS, ids=lambda agent: agent.name)
+def test_every_exit_reason_is_one_of_the_code(agent: type[Agent]) -> None:
     source = "".join(path.read_text() for path in sorted((TREE / "agents" / "ocf_lab").glob("*.py")))
-    for reason, _ in REASONS[agent]:
-        for part in filter(None, (part.strip(" :();…") for part in re.split("…", reason))):
+    reasons = list(pages.reasons(agent))
+    assert len(reasons) > 15
+    for reason, _ in reasons:
+        assert f"\n{reason}\n" in shown(f"ocf_lab_{agent.name}.7")
+        for part in filter(None, (part.strip(" :();…") for alternative in reason.split(" or ") for part in alternative.split("…"))):
             assert part in source, reason
 
 
 def test_text_is_shown_as_it_is() -> None:
     assert troff.plain(".x 'y' -z \\n") == "\\&.x \\(aqy\\(aq \\-z \\en"
-    assert troff.marked("a `b-c` **d** e") == "a \\fBb\\-c\\fP \\fBd\\fP e"
+    assert troff.marked("a `b-c` **d** *e* f") == "a \\fBb\\-c\\fP \\fBd\\fP \\fIe\\fP f"
+    assert troff.marked("3 * 4 * 5") == "3 * 4 * 5"
 
 
 def test_pages_are_the_same_for_the_same_date(monkeypatch: pytest.MonkeyPatch) -> None:
