@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import tempfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from lab.report import phases, runs, scenarios, verdict
 from lab.report.runs import Run
+
+PACKED = ".gz"
 
 
 @dataclass(frozen=True)
@@ -69,16 +73,22 @@ def _named(half: Path, directory: Path, name: str) -> Path:
             return path
 
 
+def text_of(path: Path) -> str:
+    """Return the text of a run's file.  Raises OSError, EOFError, zlib.error and UnicodeDecodeError."""
+    whole = path.read_bytes()
+    return (gzip.decompress(whole) if path.suffix == PACKED else whole).decode()
+
+
 def load(directory: Path) -> Kept:
-    """Read all runs of a directory; none where there is no directory.  What cannot be read is told, and left alone."""
+    """Read all runs of a directory, gzipped or not; none where there is no directory.  What cannot be read is told, and left alone."""
     found: list[tuple[Run, str]] = []
     broken = []
-    for path in sorted(directory.glob("[!.]*.json")):
+    for path in sorted([*directory.glob("[!.]*.json"), *directory.glob(f"[!.]*.json{PACKED}")]):
         try:
-            found.append((runs.load(path.read_text(encoding="utf-8")), path.stem))
+            found.append((runs.load(text_of(path)), path.name.partition(".")[0]))
         except runs.Malformed as error:
             broken.append(Broken(path, str(error)))
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
             broken.append(Broken(path, f"cannot be read: {error}"))
     found.sort(key=lambda one: (scenarios.order(one[0].scenario), one[0].profile.value, one[0].agents.value, one[0].started, one[1]))
     return Kept(tuple(run for run, _ in found), tuple(name for _, name in found), tuple(broken))

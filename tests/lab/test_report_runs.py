@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import json
 import os
 from datetime import timedelta, timezone
@@ -142,6 +143,18 @@ def test_no_run_replaces_another(tmp_path: Path) -> None:
     first, second = story("S4"), story("S4", audit=Audit(1, 1, 0, 0, 0))
     assert [store.add(tmp_path, run).name for run in (first, second)] == [f"{first.name}.json", f"{first.name}-2.json"]
     assert sorted(store.load(tmp_path).runs, key=lambda run: run.audit != first.audit) == [first, second]
+
+
+def test_packed_runs_are_runs(tmp_path: Path) -> None:
+    path = store.add(tmp_path, story("S4"))
+    whole = gzip.compress(path.read_bytes())
+    (tmp_path / "S4-packed.json.gz").write_bytes(whole)
+    for name, text in (("cut", whole[:-20]), ("plain", b"{}"), ("broken", whole[:40] + b"\xff\xff" + whole[42:])):
+        (tmp_path / f"{name}.json.gz").write_bytes(text)
+    kept = store.load(tmp_path)
+    assert kept.runs == (story("S4"), story("S4"))
+    assert sorted(kept.names) == sorted([path.stem, "S4-packed"])
+    assert [one.why.split(":")[0] for one in kept.broken] == 3 * ["cannot be read"]
 
 
 def test_the_json_tells_what_follows(tmp_path: Path) -> None:
