@@ -7,7 +7,7 @@ from lab.machine import boot, plan
 from lab.report.runs import Agents, Profile
 
 # Both agents' fence device is called fence_pve: which of them it is, is a matter of what is installed.
-LVM = {Agents.STOCK: "ocf:heartbeat:LVM-activate", Agents.LAB: "ocf:heartbeat:LVM-activate"}
+LVM = {Agents.STOCK: "ocf:heartbeat:LVM-activate", Agents.LAB: "ocf:lab:LVM-activate"}
 DATABASE = {Agents.STOCK: "ocf:heartbeat:pgsql", Agents.LAB: "ocf:lab:pgsql-storage"}
 
 
