@@ -253,7 +253,7 @@ class Picture:
                     began, called = fence.at, fence.step is Step.CALLED
                 elif fence.step is Step.CONFIRMED and began is not None:
                     self.strip([Piece(began, fence.at, f"{target}: fencing", ("#cc79a7", INK), target)])
-                    self.canvas.text(self.x(fence.at) + 5, self.y + 14.5, f"{target} is off: {fence.at:.0f} s", size=12, halo=True)
+                    self.canvas.text(self.x(fence.at) + 5, self.y + 14.5, f"{target} confirmed off at {fence.at:.0f} s", size=12, halo=True)
                     began, called = None, False
             if began is not None:
                 self.strip([Piece(began, self.end, f"{target}: not confirmed", ("#cc79a7", INK), target)])

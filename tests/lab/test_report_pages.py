@@ -365,7 +365,7 @@ def test_a_time_line_has_its_lanes(name: str, make: Callable[[str], Run]) -> Non
     ("S5", "fencing", "rhel2: delay"),
     ("S6 stock", "disruption", "detection, without an end"),
     ("S13", "reasons", "fencing of rhel2, 22.0 s: no answer"),
-    ("S13", "fencing", "rhel2 is off: 34 s"),
+    ("S13", "fencing", "rhel2 confirmed off at 34 s"),
     ("S13 without end", "fencing", "rhel2: not confirmed"),
     ("S13 without end", "disruption", "fencing, without an end"),
     ("S7", "disruption", "stall 16 s"),
