@@ -25,7 +25,7 @@ ROOT = "dnf"  # Its Python is that of the nodes.
 BUILD = """
 set -eu
 sh rpm/build.sh --work "$1"
-rpm --root "$1/tree" --force-debian --dbpath /var/lib/rpm --initdb
+mkdir -p "$1/tree"
 rpm --root "$1/tree" --force-debian --dbpath /var/lib/rpm --install --nodeps "$1"/*.rpm
 tar -C "$1/tree" -cf "$1/tree.tar" .
 rm -rf "$1/tree"

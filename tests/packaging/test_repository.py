@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from ocf_py.testing import Executor, Result
+from tests.packaging import operations
 from tests.packaging.conftest import TREE, build
 from tests.postgres import Database
 
@@ -46,6 +47,14 @@ class Node:
         """Return the versions of the packages that are installed, by name."""
         shown = self.dnf("--quiet", "repoquery", "--installed", "--queryformat", "%{name} %{version}").stdout
         return dict(line.split() for line in shown.splitlines() if re.fullmatch(r"\S+ \S+", line))
+
+
+def page(commands: list[str]) -> list[str]:
+    """Return the words of the one command of a block of docs/operations.md, but for "dnf"."""
+    (command,) = commands
+    program, *words = command.split()
+    assert program == "dnf"
+    return words
 
 
 def standins(into: Path, *left_out: str) -> Path:
@@ -100,7 +109,7 @@ def test_a_required_package_that_no_repository_has_is_noticed(ours: Path, tmp_pa
 
 def test_installation_brings_what_is_needed_and_what_is_recommended(ours: Path, rhel: Path, tmp_path: Path) -> None:
     node = Node(tmp_path / "node", ours=ours, rhel=rhel)
-    done = node.dnf("install", "resource-agents-lab", "fence-agents-lab-pve")
+    done = node.dnf(*page(operations.tested("install")))
     assert done.returncode == 0, done.stdout
     assert set(node.installed()) == OURS | set(REQUIRED) | {"device-mapper-multipath", "libpq", "python3-psycopg3"}
     assert os.access(f"{node.root}{AGENT}", os.X_OK)
@@ -124,9 +133,10 @@ def test_a_fence_agent_is_exchanged_by_word_alone(ours: Path, rhel: Path, newer:
     upgraded = Node(node.root, ours=ours, newer=newer, rhel=rhel).dnf("upgrade")
     assert upgraded.returncode == 0, upgraded.stdout
     assert "fence-agents-lab-pve" not in node.installed()
-    for old, new in (("fence-agents-pve", "fence-agents-lab-pve"), ("fence-agents-lab-pve", "fence-agents-pve")):
-        swapped = node.dnf("swap", old, new)
+    for words in (page(operations.tested("swap")), ["swap", "fence-agents-lab-pve", "fence-agents-pve"]):
+        swapped = node.dnf(*words)
         assert swapped.returncode == 0, swapped.stdout
+        old, new = words[-2:]
         assert new in node.installed()
         assert old not in node.installed()
 
@@ -134,7 +144,7 @@ def test_a_fence_agent_is_exchanged_by_word_alone(ours: Path, rhel: Path, newer:
 def test_removal_takes_the_framework_along(ours: Path, rhel: Path, tmp_path: Path) -> None:
     node = Node(tmp_path / "node", ours=ours, rhel=rhel)
     assert node.dnf("install", "resource-agents-lab", "fence-agents-lab-pve").returncode == 0
-    removed = node.dnf("remove", "resource-agents-lab", "fence-agents-lab-pve")
+    removed = node.dnf(*page(operations.tested("remove")))
     assert removed.returncode == 0, removed.stdout
     assert not OURS & set(node.installed())
     assert not list(node.root.rglob("ocf_*")), "nothing of ours is left"
@@ -189,7 +199,9 @@ def test_an_upgrade_disturbs_no_monitor(this_node: Node, server: Executor, newer
     thread = threading.Thread(target=go_on)
     thread.start()
     try:
-        upgraded = Node(Path("/"), ours=this_node.repositories["ours"], newer=newer, rhel=this_node.repositories["rhel"]).dnf("upgrade")
+        upgraded = Node(Path("/"), ours=this_node.repositories["ours"], newer=newer, rhel=this_node.repositories["rhel"]).dnf(
+            *page(operations.tested("upgrade"))
+        )
     finally:
         done.set()
         thread.join()
