@@ -54,9 +54,12 @@ class Root:
         return sorted({*EVERYWHERE, f"postgresql-{self.postgresql}", *self.packages})
 
 
+# What the agents import beyond the standard library, as RHEL 9 and EPEL 9 have it.
+RHEL9 = ("psycopg==3.1.18", "requests==2.25.1", "urllib3==1.26.5")
+
 ROOTS = {
-    # The floor: the Python and the HTTP libraries of RHEL 9, and the oldest PostgreSQL that is looked after.
-    "bullseye": Root("bullseye", python="3.9", postgresql=13, pins=("requests==2.25.1", "urllib3==1.26.5")),
+    # The floor: the Python and the libraries of RHEL 9, and the oldest PostgreSQL that is looked after.
+    "bullseye": Root("bullseye", python="3.9", postgresql=13, pins=RHEL9),
     # The whole: the cluster stack and the stock agents beside ours.
     "bookworm": Root(
         "bookworm", python="3.11", postgresql=15, groups=("test", "lint"),
@@ -67,7 +70,7 @@ ROOTS = {
     "trixie": Root("trixie", python="3.13", postgresql=17),
     # Where the RPMs are built, installed and tried: the Python of RHEL 9, whose bytecode they hold, next to its rpm, and what an agent
     # is installed beside.
-    "rpm": Root("bullseye", python="3.9", postgresql=13, pins=("requests==2.25.1", "urllib3==1.26.5"),
+    "rpm": Root("bullseye", python="3.9", postgresql=13, pins=RHEL9,
                 packages=("git", "libxml2-utils", "man-db", "resource-agents", "rpm")),
     # What a distributor looks at them with, in RHEL 9's versions; and the Python of the lab's nodes.
     "dnf": Root("bookworm", python="3.11", postgresql=15,

@@ -7,7 +7,7 @@ createrepo_c --quiet --no-database --excludes 'source/*' --set-timestamp-to-revi
 
 # Everything that they require is in RHEL 9; and a package that is not there would be missed.
 unresolved() {
-    dnf --quiet --setopt=reposdir=/dev/null --setopt=cachedir=/tmp/dnf --repofrompath "ours,file://$into" \
+    dnf --quiet --releasever=9 --setopt=reposdir=/dev/null --setopt=cachedir=/tmp/dnf --repofrompath "ours,file://$into" \
         --repofrompath "rhel9,file://$1" --nogpgcheck repoclosure --check ours
 }
 sh rpm/standins.sh /tmp/rhel9 3.9
