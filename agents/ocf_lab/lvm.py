@@ -174,6 +174,13 @@ def lock_holder(vg: str) -> str:
     return f"process {', '.join(pids)}" if pids else ""
 
 
+def namesakes(vg: str, seen: candidates.Seen) -> str:
+    """Return what is to be done where more than one VG has this name, "" where none has: LVM takes the one that is not foreign."""
+    groups = {one.vg_uuid: one for one in seen.of(vg) if one.vg_uuid}
+    which = ", ".join(f"{identifier} on {one.path}" for identifier, one in sorted(groups.items()))
+    return f"{len(groups)} VGs are called {vg} (vgrename UUID NEWNAME renames one): {which}" if len(groups) > 1 else ""
+
+
 def why_not_found(vg: str, seen: candidates.Seen, settings: dict[str, str]) -> str:
     """Return the reason, with what to do, why LVM does not see a VG."""
     holding = seen.of(vg)
@@ -181,10 +188,6 @@ def why_not_found(vg: str, seen: candidates.Seen, settings: dict[str, str]) -> s
     unlisted = [one.path for one in holding if listed is not None and one.pv_uuid not in listed]
     if unlisted:
         return f"{unlisted[0]} is not in LVM's devices file: lvmdevices --adddev {unlisted[0]}"
-    groups = {one.vg_uuid: one for one in holding if one.vg_uuid}
-    if len(groups) > 1:
-        which = ", ".join(f"{identifier} on {one.path}" for identifier, one in sorted(groups.items()))
-        return f"{len(groups)} VGs have this name: {which}; rename one: vgrename UUID NEWNAME"
     if len({one.pv_uuid for one in holding}) < len(holding):
         return f"{holding[0].path} and {holding[1].path} have one PV identifier: a copy? Hide one (lvmdevices, or a filter in lvm.conf)"
     if holding:

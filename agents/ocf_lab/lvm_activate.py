@@ -219,11 +219,15 @@ class LvmActivate(ocf.Agent):
         """Read from every volume, past the page cache; read from what they lie on too, to say more."""
         # To open a suspended one would be to wait for it.
         active = [volume for volume in self.watched.active() if not block.suspended(volume.device)]
-        probes = self.watched.probes(active)
-        beneath = self.watched.probes_beneath(active)
+        state = ocf.RUNNING
+        for volume in active:
+            if volumes.incomplete(volume.device):
+                state = state.degraded(f"LV {volume.path} is incomplete: a physical volume was missing when it was activated")
+        probes = self.reads(active)
+        read = {one.place.device for one in probes}
+        beneath = [one for one in self.watched.probes_beneath(active) if one.place.device not in read]
         self.guards.run(*probes, *beneath)
         snapshots = {volume.device for volume in active if volumes.is_snapshot(volume.device)} if not self.lvname else set()
-        state = ocf.RUNNING
         for trouble in sorted((found for one in probes if (found := one.trouble())), key=storage.severity):
             # A snapshot that has overflowed answers with errors, and nobody who needs the volumes has lost anything.
             if trouble.fails and trouble.place.device not in snapshots:
@@ -234,6 +238,11 @@ class LvmActivate(ocf.Agent):
             for trouble in (found for one in beneath if (found := one.trouble())):
                 state = state.degraded(f"beneath: {trouble}")
         return state
+
+    def reads(self, active: list[volumes.Volume]) -> list[volumes.DeviceProbe]:
+        """Return the reads that have to be answered: of each volume, or, where part of it may be missing and is, of what the rest is on."""
+        whole = [volume for volume in active if not (self.partial_activation and volumes.incomplete(volume.device))]
+        return [*self.watched.probes(whole), *self.watched.probes_beneath(volume for volume in active if volume not in whole)]
 
     @ocf.monitor(level=20, timeout="60s", interval="60s")
     def owned(self) -> ocf.State | None:
@@ -320,6 +329,8 @@ class LvmActivate(ocf.Agent):
             seen = self.narrow(tool, patience.at_most(wait))
             # What was late may only be slow: the next look gives it the time that a hang takes.
             wait = self.watched.limits().hung
+            if namesakes := lvm.namesakes(self.vgname, seen):
+                raise ocf.Error(namesakes)
             try:
                 group = tool.report(within=max(patience.left(), self.deadline.left() / 4)) if seen.pvs else None
                 problem = self.incomplete(group, seen) if group else f"{self.what} not found: {lvm.why_not_found(self.vgname, seen, {})}"
@@ -475,7 +486,7 @@ class LvmActivate(ocf.Agent):
             hint = lvm.why_not_active(self.vgname, tool.settings())
             raise ocf.Error(f"LV {self.vgname}/{gone[0]} did not become active{hint}")
         self.refuse_suspended()
-        probes = self.watched.probes(volume for volume in here if not volumes.is_snapshot(volume.device))
+        probes = self.reads([volume for volume in here if not volumes.is_snapshot(volume.device)])
         self.guards.run(*probes)
         for trouble in sorted((looked for one in probes if (looked := one.trouble())), key=storage.severity):
             if trouble.fails or trouble.unanswered:

@@ -104,6 +104,12 @@ def is_snapshot(device: str) -> bool:
     return any(block.read(block.directory(lower), "dm/uuid").endswith("-cow") for lower in block.beneath(device))
 
 
+def incomplete(device: str) -> bool:
+    """Return whether a part of a volume is not there: LVM has put errors in its place (lib/activate/dev_manager.c, "missing")."""
+    uuid = block.read(block.directory(device), "dm/uuid")
+    return uuid[69:].startswith("missing_") or (uuid.startswith("LVM-") and any(incomplete(lower) for lower in block.beneath(device)))
+
+
 def physical(device: str) -> set[str]:
     """Return the devices that a volume's parts lie on: multipath maps, disks, partitions; never the single paths of a map."""
     under = block.beneath(device)

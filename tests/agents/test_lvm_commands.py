@@ -114,10 +114,11 @@ def test_two_groups_of_one_name_are_told_apart() -> None:
     # No kernel has so many loop devices: their names would be told where they exist.
     first, second = candidate(900201, "p" * 32, "vg"), candidate(900202, "q" * 32, "vg")
     first.vg_uuid, second.vg_uuid = "one", "two"
-    why = lvm.why_not_found("vg", candidates.Seen([first, second]), {})
-    assert why == "2 VGs have this name: one on /dev/7:900201, two on /dev/7:900202; rename one: vgrename UUID NEWNAME"
+    told = lvm.namesakes("vg", candidates.Seen([first, second]))
+    assert told == "2 VGs are called vg (vgrename UUID NEWNAME renames one): one on /dev/7:900201, two on /dev/7:900202"
     second.vg_uuid = "one"
-    assert "VGs have this name" not in lvm.why_not_found("vg", candidates.Seen([first, second]), {})
+    assert lvm.namesakes("vg", candidates.Seen([first, second])) == ""
+    assert lvm.namesakes("other", candidates.Seen([first, second])) == ""
 
 
 class Answering:

@@ -92,6 +92,17 @@ def test_a_thick_snapshot_is_known_by_its_store(tree: Tree) -> None:
     assert not volumes.is_snapshot("253:4")
 
 
+def test_a_volume_that_misses_a_part_is_known_by_what_stands_for_it(tree: Tree) -> None:
+    tree.device("7:1", "loop1")
+    volume(tree, 1, "vg-r_rimage_0", "loop1")
+    volume(tree, 2, "vg-r_rimage_1-missing_0_0", layer="-missing_0_0")
+    volume(tree, 3, "vg-r_rimage_1", "dm-2")
+    volume(tree, 4, "vg-r", "dm-1", "dm-3")
+    volume(tree, 5, "vg-missing_one", "loop1")
+    assert [volumes.incomplete(f"253:{number}") for number in (1, 3, 4, 5)] == [False, True, True, False]
+    assert volumes.physical("253:4") == {"7:1"}, "and lies on no device"
+
+
 def test_candidates_are_what_lvm_may_use(tree: Tree) -> None:
     """A map and a bare disk; not the map's paths, not a disk with partitions, not a volume, not a drive without a disk."""
     tree.path("8:16", "sdb", 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -12,7 +12,7 @@ from typing import Protocol
 import pytest
 
 from ocf_py.testing import Executor, Result
-from tests.lvm.stack import MAPPER, NUMBERS, Group, Map, fakes
+from tests.lvm.stack import DIRECTORY, MAPPER, NUMBERS, Group, Map, fakes, run
 
 OURS = Path("/usr/lib/ocf/resource.d/lab/LVM-activate")
 STOCK = Path("/usr/lib/ocf/resource.d/heartbeat/LVM-activate")
@@ -50,8 +50,11 @@ class MakeResource(Protocol):
     ) -> Resource: ...
 
 
-# These compare with the stock agent, and need what only the real thing does.
-collect_ignore = [] if MAPPER else ["test_defects.py"]
+Replace = Callable[[str, str], None]
+
+
+# The first compare with the stock agent, or need what only the real thing does; the last needs what a node of the lab has not got.
+collect_ignore = ["test_cluster.py"] if MAPPER else ["test_defects.py", "test_kinds.py"]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -87,6 +90,40 @@ def resources() -> Iterator[MakeResource]:
 def resource() -> Iterator[MakeResource]:
     with resources() as make:
         yield make
+
+
+@pytest.fixture
+def replaced() -> Iterator[Replace]:
+    """Put a shell script in the place of a program, for everybody, until the test is over."""
+    mounted: list[str] = []
+
+    def replace(program: str, script: str) -> None:
+        # Not under /run: nothing is executed there.
+        stand_in = DIRECTORY / f"stand-in-{len(mounted)}"
+        DIRECTORY.mkdir(exist_ok=True)
+        stand_in.write_text(f"#!/bin/sh\n{script}\n")
+        stand_in.chmod(0o755)
+        # Not on the link, which would be followed to the program of many names.
+        run("mount", "--bind", str(stand_in), os.path.realpath(program))
+        mounted.append(os.path.realpath(program))
+
+    yield replace
+    for program in reversed(mounted):
+        run("umount", program)
+
+
+@pytest.fixture
+def before_lvm(replaced: Replace) -> Callable[[str], None]:
+    """Put a line of shell before every LVM command; $0 and $* are what it is called by and with."""
+
+    def put(line: str) -> None:
+        # LVM goes by the name that it is called by.
+        real = DIRECTORY / "real" / "lvm"
+        real.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy("/usr/sbin/lvm", real)
+        replaced("/usr/sbin/lvm", f'{line}\ncase "$0" in */lvm) exec {real} "$@";; *) exec {real} "${{0##*/}}" "$@";; esac')
+
+    return put
 
 
 def verdict(result: Result) -> tuple[int, str]:

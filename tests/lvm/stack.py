@@ -128,6 +128,27 @@ class Map:
         run("wipefs", "--all", "--quiet", self.path, check=False)
 
 
+VOLUME = """\
+{name} {{
+id = "{id}"
+status = ["READ", "WRITE", "VISIBLE"]
+segment_count = 1
+segment1 {{
+start_extent = 0
+extent_count = 1
+type = "striped"
+stripe_count = 1
+stripes = ["pv0", {extent}]
+}}
+}}
+"""
+
+
+def identifier(number: int) -> str:
+    text = f"{number:032}"
+    return "-".join((text[:6], *(text[n : n + 4] for n in range(6, 26, 4)), text[26:]))
+
+
 class Group:
     """A volume group of its own disks."""
 
@@ -151,6 +172,17 @@ class Group:
 
     def make(self, lv: str, *words: str) -> None:
         run("lvcreate", "-y", "-Wn", "-n", lv, *(words or ("-L", "8M")), self.name)
+
+    def make_many(self, names: Sequence[str]) -> None:
+        """Make volumes of one extent each in an empty group of one disk: all at once, by its metadata."""
+        run("vgchange", "--physicalextentsize", "512k", self.name)
+        file = DIRECTORY / f"{self.name}.metadata"
+        run("vgcfgbackup", "--file", str(file), self.name)
+        told = "".join(VOLUME.format(name=name, id=identifier(number), extent=number) for number, name in enumerate(names))
+        group, end = file.read_text().rsplit("\n}\n", 1)
+        file.write_text(f"{group}\nlogical_volumes {{\n{told}}}\n}}\n{end}")
+        run("vgcfgrestore", "--file", str(file), self.name)
+        file.unlink()
 
     def activate(self, lv: str = "") -> None:
         run("lvchange", "-ay", f"{self.name}/{lv}" if lv else self.name)

@@ -6,36 +6,15 @@ without lvmlockd; tests/agents/test_lvm_metadata.py has L16.
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.lvm.conftest import IO_TIMEOUT, PATIENCE, MakeResource
-from tests.lvm.stack import DIRECTORY, OTHER, await_true, run
-
-
-@pytest.fixture
-def replaced() -> Iterator[object]:
-    """Put a shell script in the place of a program, for everybody, until the test is over."""
-    mounted: list[str] = []
-
-    def replace(program: str, script: str) -> None:
-        # Not under /run: nothing is executed there.
-        stand_in = DIRECTORY / f"stand-in-{len(mounted)}"
-        DIRECTORY.mkdir(exist_ok=True)
-        stand_in.write_text(f"#!/bin/sh\n{script}\n")
-        stand_in.chmod(0o755)
-        # Not on the link, which would be followed to the program of many names.
-        run("mount", "--bind", str(stand_in), os.path.realpath(program))
-        mounted.append(os.path.realpath(program))
-
-    yield replace
-    for program in reversed(mounted):
-        run("umount", program)
+from tests.lvm.conftest import IO_TIMEOUT, PATIENCE, MakeResource, Replace
+from tests.lvm.stack import OTHER, await_true, run
 
 
 @contextmanager
@@ -95,8 +74,7 @@ def test_l2_it_reads_the_volume_that_it_manages(resource: MakeResource) -> None:
     assert one.node.monitor(level=10).code == 1
 
 
-def test_l3_a_dmsetup_that_fails_is_no_proof(resource: MakeResource, replaced: object) -> None:
-    assert callable(replaced)
+def test_l3_a_dmsetup_that_fails_is_no_proof(resource: MakeResource, replaced: Replace) -> None:
     one = resource().started()
     replaced("/usr/sbin/dmsetup", "exit 1")
     assert one.stock.probe().code == 7
@@ -149,17 +127,10 @@ def test_l6_missing_disks_of_a_foreign_group_are_counted(resource: MakeResource)
     one.group.disks[1].plug()
 
 
-def test_l7_why_the_group_was_not_taken_over(resource: MakeResource, replaced: object) -> None:
+def test_l7_why_the_group_was_not_taken_over(resource: MakeResource, before_lvm: Callable[[str], None]) -> None:
     one = resource()
     one.group.give_away()
-    assert callable(replaced)
-    # LVM goes by the name that it is called by.
-    lvm = DIRECTORY / "real" / "lvm"
-    lvm.parent.mkdir(exist_ok=True)
-    lvm.write_bytes(Path("/usr/sbin/lvm").read_bytes())
-    lvm.chmod(0o755)
-    replaced("/usr/sbin/lvm", f'case "$0 $*" in *vgchange*systemid*) echo "no quorum of disks" >&2; exit 5;; esac\n'
-                              f'case "$0" in */lvm) exec {lvm} "$@";; *) exec {lvm} "${{0##*/}}" "$@";; esac')  # fmt: skip
+    before_lvm('case "$0 $*" in *vgchange*systemid*) echo "no quorum of disks" >&2; exit 5;; esac')
     assert "no quorum of disks" not in one.stock.start().reason
     result = one.node.start()
     assert (result.code, "no quorum of disks" in result.reason) == (1, True), result
@@ -245,8 +216,7 @@ def test_l15_a_process_with_a_similar_name_is_not_the_daemon(resource: MakeResou
     assert not [path for path in installed.glob("*.py") if "pgrep" in path.read_text() or "pidof" in path.read_text()]
 
 
-def test_l17_a_systemctl_that_hangs_does_not_hold_up_a_start(resource: MakeResource, replaced: object) -> None:
-    assert callable(replaced)
+def test_l17_a_systemctl_that_hangs_does_not_hold_up_a_start(resource: MakeResource, replaced: Replace) -> None:
     one = resource()
     drop_in = Path("/run/systemd/system/resource-agents-deps.target.d/99-LVM-activate.conf")
     drop_in.unlink(missing_ok=True)
@@ -288,23 +258,3 @@ def test_one_path_less_is_no_failure(resource: MakeResource) -> None:
     assert one.group.map
     one.group.map.state("offline", one.group.map.paths[0])
     assert one.node.monitor(level=10, timeout=60.0).code in (0, 190)
-
-
-def test_volumes_of_every_kind(resource: MakeResource) -> None:
-    one = resource(disks=2, lvs=("plain-one",), name="vg-with-hyphens")
-    group = one.group
-    group.make("mirror", "--type", "raid1", "-m1", "-L", "4M")
-    run("lvcreate", "-y", "-L", "16M", "--thinpool", "pool", group.name)
-    run("lvcreate", "-y", "-Wn", "-V", "8M", "--thinpool", f"{group.name}/pool", "-n", "thin")
-    run("lvcreate", "-y", "-s", "-L", "4M", "-n", "snap", f"{group.name}/plain-one")
-    group.deactivate()
-    assert one.node.start().code == 0
-    assert {"plain-one", "mirror", "thin", "snap"} <= group.active
-    for level in (0, 10, 20):
-        result = one.node.monitor(level=level)
-        assert result.code == 0, result
-    run("lvremove", "-y", f"{group.name}/snap")
-    result = one.node.monitor(level=10)
-    assert result.code == 0, result
-    stopped = one.node.stop()
-    assert (stopped.code, group.active) == (0, set()), stopped

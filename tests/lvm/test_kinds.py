@@ -1,0 +1,153 @@
+"""Volumes of every kind, groups that miss disks, and what a start costs: on a node only, since LVM itself answers here."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+
+import pytest
+
+from ocf_lab import block
+from tests.lvm.conftest import MakeResource
+from tests.lvm.stack import DIRECTORY, OTHER, OWN, Disk, await_true, run
+
+
+def test_volumes_of_every_kind(resource: MakeResource) -> None:
+    one = resource(disks=2, lvs=("plain-one",), name="vg-with-hyphens")
+    group = one.group
+    group.make("mirror", "--type", "raid1", "-m1", "-L", "4M")
+    run("lvcreate", "-y", "-L", "16M", "--thinpool", "pool", group.name)
+    run("lvcreate", "-y", "-Wn", "-V", "8M", "--thinpool", f"{group.name}/pool", "-n", "thin")
+    run("lvcreate", "-y", "-s", "-L", "4M", "-n", "snap", f"{group.name}/plain-one")
+    group.deactivate()
+    assert one.node.start().code == 0
+    assert {"plain-one", "mirror", "thin", "snap"} <= group.active
+    for level in (0, 10, 20):
+        result = one.node.monitor(level=level)
+        assert result.code == 0, result
+    run("lvremove", "-y", f"{group.name}/snap")
+    result = one.node.monitor(level=10)
+    assert result.code == 0, result
+    stopped = one.node.stop()
+    assert (stopped.code, group.active) == (0, set()), stopped
+
+
+def test_a_mirror_that_has_lost_a_leg(resource: MakeResource) -> None:
+    one = resource(disks=2, lvs=())
+    one.group.make("mirror", "--type", "raid1", "-m1", "--nosync", "-L", "4M")
+    one.group.deactivate()
+    one.group.disks[1].pull()
+    refused = one.node.start(timeout=16.0)
+    assert (refused.code, "1 of 2 PVs of VG" in refused.reason, "degraded_activation" in refused.reason) == (1, True, True), refused
+    for option in ("degraded_activation", "partial_activation"):
+        node = one.executor(**{option: "yes"})
+        started = node.start()
+        assert (started.code, "mirror" in one.group.active) == (0, True), started
+        for level in (0, 10, 20):
+            result = node.monitor(level=level)
+            assert (result.code, "mirror is incomplete" in result.reason) == ((190, True) if level else (0, False)), result
+        assert node.stop().code == 0
+    one.group.disks[1].plug()
+
+
+@pytest.mark.parametrize("option, code, words", [("degraded_activation", 1, "missing"), ("majority_pvs", 5, "2.03.20")])
+def test_a_foreign_group_that_misses_a_disk(resource: MakeResource, option: str, code: int, words: str) -> None:
+    """LVM does not change the owner of such a group, unless it knows --majoritypvs."""
+    one = resource(disks=3, lvs=("a",))
+    one.group.give_away()
+    one.group.disks[2].pull()
+    result = one.executor(**{option: "yes"}).start(timeout=30.0)
+    assert (result.code, words in result.reason) == (code, True), result
+    assert (one.group.owner, one.group.active) == (OTHER, set())
+    one.group.disks[2].plug()
+
+
+def test_what_is_left_of_a_volume_is_activated_where_that_is_asked_for(resource: MakeResource) -> None:
+    one = resource(disks=2, lvs=())
+    one.group.make("long", "-l", "100%FREE")
+    one.group.deactivate()
+    one.group.disks[1].pull()
+    refused = one.executor(degraded_activation="yes").start(timeout=16.0)
+    assert (refused.code, one.group.active) == (1, set()), refused
+    node = one.executor(partial_activation="yes")
+    started = node.start()
+    assert (started.code, "long" in one.group.active) == (0, True), started
+    for level in (0, 10, 20):
+        result = node.monitor(level=level)
+        assert (result.code, "long is incomplete" in result.reason) == ((190, True) if level else (0, False)), result
+    one.group.disks[0].fail()
+    result = node.monitor(level=10)
+    assert (result.code, "I/O error" in result.reason) == (1, True), "what is left has to answer"
+    one.group.disks[0].heal()
+    assert node.stop().code == 0
+    one.group.disks[1].plug()
+
+
+@pytest.mark.parametrize("owner", [OWN, OTHER])
+def test_two_groups_of_one_name(resource: MakeResource, owner: str) -> None:
+    one = resource(lvs=("a",))
+    other = Disk()
+    try:
+        # It sees only its own disk, as on the node that it comes from.
+        run("vgcreate", "--devices", other.path, "--setautoactivation", "n", "--systemid", owner, one.group.name, other.path)
+        result = one.node.start(timeout=20.0)
+        listed = [line.split() for line in run("vgs", "--foreign", "--noheadings", "-o", "vg_uuid,vg_name").splitlines()]
+        uuids = [uuid for uuid, name in listed if name == one.group.name]
+        assert (result.code, len(uuids), [uuid for uuid in uuids if uuid not in result.reason]) == (1, 2, []), result
+        assert one.group.active == set()
+    finally:
+        other.close()
+
+
+def test_a_hundred_volumes(resource: MakeResource) -> None:
+    names = [f"lv{number:02}" for number in range(100)]
+    one = resource(lvs=(), io_timeout="auto")
+    one.group.make_many(names)
+    started = one.node.start()
+    assert (started.code, len(one.group.active)) == (0, 100), started
+    result = one.node.monitor(level=10)
+    assert result.code == 0, result
+    stopped = one.node.stop()
+    assert (stopped.code, one.group.active) == (0, set()), stopped
+
+
+def test_a_takeover_runs_three_commands_of_lvm(resource: MakeResource, before_lvm: Callable[[str], None]) -> None:
+    """The first after boot, too: the agent has no memory of this group."""
+    one = resource()
+    log = DIRECTORY / "commands"
+    before_lvm(f'echo "${{0##*/}} $*" >>{log}')
+    told = {}
+    for name, node in (("ours", one.node), ("stock", one.stock)):
+        one.group.give_away()
+        log.unlink()
+        assert node.start().code == 0
+        told[name] = log.read_text().splitlines()
+        log.unlink()
+        one.group.deactivate()
+    assert [line.split()[:2] for line in told["ours"]] == [["lvm", "fullreport"], ["vgchange", "-y"], ["lvchange", "-ay"]]
+    assert len(told["stock"]) > 2 * len(told["ours"])
+
+
+def test_a_stop_after_errors_waits_for_what_another_resource_has_in_flight(resource: MakeResource) -> None:
+    """Nothing tells whose I/O it is that the disk has not answered yet.  The first volume's part of it fails, the second's hangs."""
+    one = resource(lvname="a").started()
+    one.group.activate("b")
+    disk, split, hanging = one.group.disk, (1 + 8) << 11, Disk()
+    # device-mapper does not count what it holds back, a loop device does.
+    loop = run("losetup", "--find", "--show", "--direct-io=on", hanging.path)
+    try:
+        disk.table(f"0 {split} error\n{split} {disk.sectors - split} linear {loop} 0")
+        hanging.hang()
+        with subprocess.Popen(["dd", f"if=/dev/{one.group.name}/b", "of=/dev/null", "iflag=direct", "count=1"]) as reading:
+            await_true("it is in flight", lambda: block.in_flight(disk.number))
+            stopped = one.node.stop()
+            assert (stopped.code, "in flight" in stopped.reason, one.group.active) == (1, True, {"b"}), stopped
+            hanging.heal()
+            assert reading.wait(timeout=60) == 0
+        disk.heal()
+        assert one.node.stop().code == 0
+    finally:
+        hanging.heal()
+        disk.heal()
+        run("losetup", "--detach", loop)
+        hanging.close()
