@@ -13,6 +13,8 @@ from ocf_lab import selinux
 from tests.agents.conftest import Guarded, MakeGuarded
 from tests.faults.fixtures import Disks
 
+pytestmark = pytest.mark.once
+
 FS = Path("/sys/fs")
 DATA = Path("/mnt/data/pgsql/data")
 

@@ -61,7 +61,10 @@ def test_what_is_to_be_looked_at_can_be(make_database: MakeDatabase, cluster: Cl
     cluster.wait_for(lambda: cluster.running("pg-db", cluster.here), "it runs", within=60)
     shown = [obey(command) for command in operations.tested("see")]
     assert len(shown) == 3
+    assert "returned 0" in shown[0]
     assert "pg-db" in shown[1]
+    nowhere = operations.tested("see")[0].replace("--resource pg-db", "--class ocf --provider lab --agent pgsql-storage")
+    assert "is the file system mounted?" in shell(f"{nowhere} --option pgctl=/bin/true --option pgdata=/nowhere").stdout
 
 
 def op_monitors(cluster: Cluster) -> dict[str, str]:
