@@ -3,6 +3,10 @@
 set -eu
 into=$1
 rpmlint --config rpm/rpmlint.toml "$into"/*.rpm "$into"/source/*.rpm rpm/ocf-lab-agents.spec
+# The repository says when each file was made.
+for package in "$into"/*.rpm; do
+    touch -d "@$(rpm -qp --queryformat '%{BUILDTIME}' "$package")" "$package"
+done
 createrepo_c --quiet --no-database --excludes 'source/*' --set-timestamp-to-revision --revision 0 "$into"
 
 # Everything that they require is in RHEL 9; and a package that is not there would be missed.
