@@ -158,7 +158,7 @@ def said(finished: object) -> str:
     """Return the cause among what LVM has printed: the first line that is no warning."""
     err, out, code = getattr(finished, "err", ""), getattr(finished, "out", ""), getattr(finished, "code", 0)
     lines = [line.strip() for line in (err or out).splitlines() if line.strip()]
-    causes = [line for line in lines if not line.startswith(("WARNING", "Fix duplicate", "File descriptor"))] or lines
+    causes = [line for line in lines if not line.startswith(("WARNING", "Fix duplicate", "File descriptor", "Reading "))] or lines
     return " ".join(causes[:1]) or f"exit code {code}"
 
 

@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from ocf_py.deadline import Deadline
 
 SYSTEM_ID, TAGGING, LVMLOCKD, CLVMD = "system_id", "tagging", "lvmlockd", "clvmd"
-NAME_CHARACTERS = "+_.-"
-# Names that LVM gives to parts of its own (lvm(8), VALID NAMES).
-RESERVED = ("snapshot", "pvmove")
 OWNER_SECONDS = 10.0
 OTHERS_SECONDS = 3.0  # How long a stop waits for disks that are not its own, before it keeps LVM from them.
 OPEN_SECONDS = 5.0  # A volume that was unmounted a moment ago may still be open: udev looks at it.
@@ -31,24 +28,6 @@ REMOVABLE = ("linear", "striped")  # Targets without metadata or threads of thei
 def incomplete(why: str) -> ocf.Error:
     """Return the error of a stop.  Pacemaker shows the last failure of a resource only, so it has to say what hangs as well."""
     return ocf.Error(f"stop incomplete, fencing needed: {why}")
-
-
-def lvm_name(value: str) -> str | None:
-    if "/" in value:
-        return "has a slash: the volume group belongs in vgname, the volume in lvname"
-    if value in (".", "..") or value.startswith("-") or not all(c.isascii() and (c.isalnum() or c in NAME_CHARACTERS) for c in value):
-        return "is no name of LVM"
-    return "is too long" if len(value) > 126 else None
-
-
-def volume_name(value: str) -> str | None:
-    if value.startswith(RESERVED) or any(part in value for part in volumes.HIDDEN):
-        return "is a hidden part of a volume, not a volume"
-    return lvm_name(value)
-
-
-def tag_name(value: str) -> str | None:
-    return None if value and all(c.isascii() and (c.isalnum() or c in "_+.-/=!:&#") for c in value) else "is no tag of LVM"
 
 
 class LvmActivate(ocf.Agent):
@@ -69,9 +48,9 @@ class LvmActivate(ocf.Agent):
     commands = ("lvm", "lvchange", "vgchange", "dmsetup")
 
     # Parameters of ocf:heartbeat:LVM-activate.
-    vgname = ocf.string("Volume group", "The name of the volume group.", required=True, check=lvm_name)
+    vgname = ocf.string("Volume group", "The name of the volume group.", required=True, check=volumes.lvm_name)
     lvname = ocf.string("Logical volume", "Only this volume is activated. Where it is not set, all volumes of the group are.",
-                        check=volume_name)  # fmt: skip
+                        check=volumes.volume_name)  # fmt: skip
     vg_access_mode = ocf.choice(
         "What protects the volume group",
         "What keeps other nodes from the volume group: system_id, tagging, lvmlockd, or clvmd, which LVM has no more since version 2.03.",
@@ -84,7 +63,7 @@ class LvmActivate(ocf.Agent):
         options=("exclusive", "shared"),
         default="exclusive",
     )
-    tag = ocf.string("Tag", "The tag of vg_access_mode=tagging.", default="pacemaker", check=tag_name)
+    tag = ocf.string("Tag", "The tag of vg_access_mode=tagging.", default="pacemaker", check=volumes.tag_name)
     partial_activation = ocf.boolean("Activate what is left of volumes", "Activate volumes that miss physical volumes.", default=False)
     degraded_activation = ocf.boolean(
         "Activate degraded RAID", "Activate RAID volumes that miss physical volumes and have all their data.", default=False
@@ -337,6 +316,8 @@ class LvmActivate(ocf.Agent):
                 if group and not problem:
                     return group
             except lvm.NotFound as error:
+                if "requires lvmlockd" in str(error):
+                    raise ocf.InvalidHere(f"VG {self.vgname} is shared: it needs lvmlockd, and use_lvmlockd = 1 in lvm.conf") from None
                 why = lvm.why_not_found(self.vgname, seen, tool.settings())
                 problem = f"VG {self.vgname} not found: {why}"
                 if seen.of(self.vgname):

@@ -24,11 +24,33 @@ if TYPE_CHECKING:
 
 VOLUME = "volume."  # In the instance's memory: device, dm uuid, dm name and kind of each LV that was verified at start.
 PLAIN, SNAPSHOT = "plain", "snapshot"
+NAME_CHARACTERS = "+_.-"
+# Names that LVM gives to parts of its own (lvm(8), VALID NAMES).
+RESERVED = ("snapshot", "pvmove")
 # Parts of a volume that LVM keeps to itself have these in their names, which nobody else may use (lvm(8), VALID NAMES).
 HIDDEN = ("_cdata", "_cmeta", "_corig", "_cpool", "_cvol", "_imeta", "_iorig", "_mimage", "_mlog", "_pmspare", "_rimage", "_rmeta",
           "_tdata", "_tmeta", "_vdata", "_vorigin", "_wcorig")  # fmt: skip
 # Layers that stand for the whole volume: a thin or VDO pool's own device.
 OWN_LAYERS = ("", "pool", "vpool")
+
+
+def lvm_name(value: str) -> str | None:
+    """Return what is wrong with a parameter that is a name of LVM (lvm(8), VALID NAMES), None where nothing is."""
+    if "/" in value:
+        return "has a slash: the volume group belongs in vgname, the volume in lvname"
+    if value in (".", "..") or value.startswith("-") or not all(c.isascii() and (c.isalnum() or c in NAME_CHARACTERS) for c in value):
+        return "is no name of LVM"
+    return "is too long" if len(value) > 126 else None
+
+
+def volume_name(value: str) -> str | None:
+    if value.startswith(RESERVED) or any(part in value for part in HIDDEN):
+        return "is a hidden part of a volume, not a volume"
+    return lvm_name(value)
+
+
+def tag_name(value: str) -> str | None:
+    return None if value and all(c.isascii() and (c.isalnum() or c in "_+.-/=!:&#") for c in value) else "is no tag of LVM"
 
 
 class Volume:

@@ -64,6 +64,7 @@ def test_l16_the_access_mode_of_the_metadata(changed: dict[str, str], mode: str)
     [
         ('  WARNING: VG two is missing PV x.\n  Volume group "nope" not found\n  Cannot process volume group nope\n',
          'Volume group "nope" not found'),
+        ("  WARNING: lvmlockd process is not running.\n  Reading VG vg without a lock.\n  VG vg start failed\n", "VG vg start failed"),
         ("  WARNING: only this\n", "WARNING: only this"),
         ("", "exit code 5"),
     ],

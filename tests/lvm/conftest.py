@@ -53,8 +53,8 @@ class MakeResource(Protocol):
 Replace = Callable[[str, str], None]
 
 
-# The first compare with the stock agent, or need what only the real thing does; the last needs what a node of the lab has not got.
-collect_ignore = ["test_cluster.py"] if MAPPER else ["test_defects.py", "test_kinds.py"]
+# Some compare with the stock agent or need what only the real thing does, others what a node of the lab has not got.
+collect_ignore = ["test_cluster.py", "test_machine.py"] if MAPPER else ["test_defects.py", "test_kinds.py"]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -299,7 +299,8 @@ def lvcreate(found: dict[str, Any], options: dict[str, str], rest: list[str]) ->
     used = sum(1 for volume in group["lvs"].values() if volume["disk"] == disk)
     group["lvs"][options["-n"]] = {"uuid": identifier(), "disk": disk, "offset": RESERVED + used * EXTENT}
     group["seqno"] += 1
-    create(found, rest[0], options["-n"])
+    if "-an" not in options:
+        create(found, rest[0], options["-n"])
     return ""
 
 

@@ -14,7 +14,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -27,7 +26,7 @@ NODE = plan.NODES["rhel1"]
 ROOT = "bookworm"
 PYTEST = ("_pytest", "iniconfig*", "packaging*", "pluggy*", "py.py", "pygments*", "pytest*")
 STAGE = "/run/node-tests"
-SOURCES = "/root/lvm-tests"
+SOURCES = "/opt/lvm-tests"
 # Read in the lab's root, pytest's files on standard input.
 PACK = f"""\
 rm -rf {STAGE}
@@ -66,7 +65,8 @@ def node(keep: bool) -> Iterator[Room]:
         for other in plan.NODES.values():
             if other != NODE:
                 lab.order("power", node=other.name, what="off")
-        boot.await_node(lab, NODE, time.monotonic())
+        taken = ssh.await_success(lab, NODE, boot.STORAGE_READY, boot.SSH_SECONDS + boot.STORAGE_SECONDS, "the storage is there")
+        roots.say(f"{NODE.name} is up after {taken:.0f} s")
         yield lab
     finally:
         if keep:

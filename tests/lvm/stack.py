@@ -160,7 +160,6 @@ class Group:
         run("vgcreate", "--setautoactivation", "n", "--systemid", OWN, name, *(disk.path for disk in self.everything))
         for lv in lvs:
             self.make(lv)
-        self.deactivate()
 
     @property
     def everything(self) -> list[Any]:
@@ -171,16 +170,26 @@ class Group:
         return self.disks[0]
 
     def make(self, lv: str, *words: str) -> None:
-        run("lvcreate", "-y", "-Wn", "-n", lv, *(words or ("-L", "8M")), self.name)
+        """Make a volume: a linear one, which is not active then, unless words of lvcreate say otherwise."""
+        run("lvcreate", "-y", "-Wn", "-n", lv, *(words or ("-an", "-Zn", "-L", "8M")), self.name)
 
     def make_many(self, names: Sequence[str]) -> None:
         """Make volumes of one extent each in an empty group of one disk: all at once, by its metadata."""
         run("vgchange", "--physicalextentsize", "512k", self.name)
+        told = "".join(VOLUME.format(name=name, id=identifier(number), extent=number) for number, name in enumerate(names))
+        self.rewrite("\n}\n", f"\nlogical_volumes {{\n{told}}}\n}}\n")
+
+    def lock(self, kind: str) -> None:
+        """Give the group a lock type; no lock manager is asked."""
+        self.rewrite(f'system_id = "{OWN}"', f'lock_type = "{kind}"\nlock_args = "1.0.0:lab"')
+
+    def rewrite(self, old: str, new: str) -> None:
+        """Replace the last occurrence of something in the group's metadata."""
         file = DIRECTORY / f"{self.name}.metadata"
         run("vgcfgbackup", "--file", str(file), self.name)
-        told = "".join(VOLUME.format(name=name, id=identifier(number), extent=number) for number, name in enumerate(names))
-        group, end = file.read_text().rsplit("\n}\n", 1)
-        file.write_text(f"{group}\nlogical_volumes {{\n{told}}}\n}}\n{end}")
+        before, found, after = file.read_text().rpartition(old)
+        assert found
+        file.write_text(before + new + after)
         run("vgcfgrestore", "--file", str(file), self.name)
         file.unlink()
 

@@ -1,32 +1,38 @@
 """What is wrong with the stock agent, one by one: each test shows it there first, and then that ours does better.
 
-The numbers are those of the closing note's table.  L12 (branches that are never reached) and L16 (lock types) show nothing on a node
-without lvmlockd; tests/agents/test_lvm_metadata.py has L16.
+The numbers are those of the table in docs/decisions.md.  L12 are branches that are never reached: nothing to show.
 """
 
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.lvm.conftest import IO_TIMEOUT, PATIENCE, MakeResource, Replace
-from tests.lvm.stack import OTHER, await_true, run
+from tests.lvm.stack import DIRECTORY, OTHER, await_true, run
 
 
 @contextmanager
-def volume_list(name: str) -> Iterator[None]:
-    """Let this node activate nothing but one VG."""
+def configured(text: str) -> Iterator[None]:
+    """Add to this node's own LVM configuration."""
     configuration = Path("/etc/lvm/lvmlocal.conf")
     before = configuration.read_text() if configuration.exists() else ""
-    configuration.write_text(f'{before}\nactivation {{\n  volume_list = ["{name}"]\n}}\n')
+    configuration.write_text(f"{before}\n{text}\n")
     try:
         yield
     finally:
         configuration.write_text(before)
+
+
+def volume_list(name: str) -> AbstractContextManager[None]:
+    """Let this node activate nothing but one VG."""
+    return configured(f'activation {{ volume_list = ["{name}"] }}')
 
 
 def seqno(group: str) -> str:
@@ -210,10 +216,30 @@ def test_l14_one_volume_of_two_is_not_the_group(resource: MakeResource) -> None:
 
 
 def test_l15_a_process_with_a_similar_name_is_not_the_daemon(resource: MakeResource) -> None:
-    """Ours does not look for processes: it asks LVM to start the lockspace, and LVM knows its daemon."""
-    source = Path(__file__).resolve().parents[2] / "agents" / "ocf_lab"
-    installed = source if source.exists() else Path("/usr/lib/python3/dist-packages/ocf_lab")
-    assert not [path for path in installed.glob("*.py") if "pgrep" in path.read_text() or "pidof" in path.read_text()]
+    one = resource(vg_access_mode="lvmlockd")
+    one.group.lock("dlm")
+    exporter = DIRECTORY / "lvmlockd-export"
+    shutil.copy("/bin/sleep", exporter)
+    with configured("global { use_lvmlockd = 1 }"), subprocess.Popen([exporter, "600"]) as process:
+        try:
+            assert "not running" not in one.stock.start().reason, "it is taken for the daemon"
+            result = one.node.start()
+        finally:
+            process.kill()
+    assert (result.code, "lvmlockd is not running" in result.reason) == (1, True), result
+
+
+@pytest.mark.parametrize("kind", ["sanlock", "idm"])
+def test_l16_other_lock_types_than_dlm(resource: MakeResource, kind: str) -> None:
+    """Neither can start here, where no lock manager runs; but one node's lack of it stops nothing on the others."""
+    one = resource(vg_access_mode="lvmlockd")
+    one.group.lock(kind)
+    with configured("global { use_lvmlockd = 1 }"):
+        assert one.stock.start().code == 6
+        result = one.node.start()
+    assert (result.code, "lvmlockd is not running" in result.reason) == (1, True), result
+    result = one.node.start()
+    assert (result.code, "use_lvmlockd = 1" in result.reason) == (2, True), result
 
 
 def test_l17_a_systemctl_that_hangs_does_not_hold_up_a_start(resource: MakeResource, replaced: Replace) -> None:

@@ -103,11 +103,12 @@ def test_a_hundred_volumes(resource: MakeResource) -> None:
     names = [f"lv{number:02}" for number in range(100)]
     one = resource(lvs=(), io_timeout="auto")
     one.group.make_many(names)
-    started = one.node.start()
+    # Emulated, LVM alone takes half a minute.
+    started = one.node.start(timeout=300.0)
     assert (started.code, len(one.group.active)) == (0, 100), started
     result = one.node.monitor(level=10)
     assert result.code == 0, result
-    stopped = one.node.stop()
+    stopped = one.node.stop(timeout=300.0)
     assert (stopped.code, one.group.active) == (0, set()), stopped
 
 
