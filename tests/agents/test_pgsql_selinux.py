@@ -11,6 +11,7 @@ import pytest
 
 from ocf_lab import selinux
 from tests.agents.conftest import Guarded, MakeGuarded
+from tests.agents.test_pgsql_main_process import touched_by_main
 from tests.faults.fixtures import Disks
 
 pytestmark = pytest.mark.once
@@ -107,6 +108,15 @@ def test_without_selinux_nothing_is_looked_at(guarded: MakeGuarded) -> None:
     set_types(Path("/mnt/data"), "unlabeled_t")
     assert one.node.validate(level=10).code == 0
     assert "SELinux" not in "".join(one.node.start().log)
+
+
+def test_the_main_process_reads_no_labels_and_a_monitor_none_at_all(guarded: MakeGuarded, mode: Path, tmp_path: Path) -> None:
+    one = labelled(guarded())
+    set_type(Path("/mnt/data"), "unlabeled_t")
+    for action, level, wanted in (("validate-all", 10, 2), ("start", 0, 0), ("monitor", 0, 0)):
+        assert touched_by_main(one, action, level, tmp_path) == (wanted, [])
+    labels = [line for line in (tmp_path / "trace").read_text().splitlines() if "selinux" in line and "execve(" not in line]
+    assert labels == [], "a monitor does not look at them"
 
 
 def test_every_place_of_the_server_counts(guarded: MakeGuarded, mode: Path) -> None:
