@@ -54,7 +54,7 @@ Replace = Callable[[str, str], None]
 
 
 # Some compare with the stock agent or need what only the real thing does, others what a node of the lab has not got.
-collect_ignore = ["test_cluster.py", "test_machine.py"] if MAPPER else ["test_defects.py", "test_kinds.py"]
+collect_ignore = ["test_cluster.py", "test_machine.py", "test_main_process.py"] if MAPPER else ["test_defects.py", "test_kinds.py"]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -37,7 +37,7 @@ def test_a_mirror_that_has_lost_a_leg(resource: MakeResource) -> None:
     one.group.make("mirror", "--type", "raid1", "-m1", "--nosync", "-L", "4M")
     one.group.deactivate()
     one.group.disks[1].pull()
-    refused = one.node.start(timeout=16.0)
+    refused = one.node.start(timeout=30.0)
     assert (refused.code, "1 of 2 PVs of VG" in refused.reason, "degraded_activation" in refused.reason) == (1, True, True), refused
     for option in ("degraded_activation", "partial_activation"):
         node = one.executor(**{option: "yes"})
@@ -67,7 +67,7 @@ def test_what_is_left_of_a_volume_is_activated_where_that_is_asked_for(resource:
     one.group.make("long", "-l", "100%FREE")
     one.group.deactivate()
     one.group.disks[1].pull()
-    refused = one.executor(degraded_activation="yes").start(timeout=16.0)
+    refused = one.executor(degraded_activation="yes").start(timeout=30.0)
     assert (refused.code, one.group.active) == (1, set()), refused
     node = one.executor(partial_activation="yes")
     started = node.start()
@@ -90,7 +90,7 @@ def test_two_groups_of_one_name(resource: MakeResource, owner: str) -> None:
     try:
         # It sees only its own disk, as on the node that it comes from.
         run("vgcreate", "--devices", other.path, "--setautoactivation", "n", "--systemid", owner, one.group.name, other.path)
-        result = one.node.start(timeout=20.0)
+        result = one.node.start(timeout=30.0)
         listed = [line.split() for line in run("vgs", "--foreign", "--noheadings", "-o", "vg_uuid,vg_name").splitlines()]
         uuids = [uuid for uuid, name in listed if name == one.group.name]
         assert (result.code, len(uuids), [uuid for uuid in uuids if uuid not in result.reason]) == (1, 2, []), result

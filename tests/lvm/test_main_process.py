@@ -6,10 +6,7 @@ import re
 import subprocess
 from pathlib import Path
 
-import pytest
-
 from tests.lvm.conftest import OURS, MakeResource, Resource
-from tests.lvm.stack import MAPPER
 
 NODES = re.compile(r'"/dev/(?!null"|log")')
 
@@ -29,7 +26,6 @@ def touched(one: Resource, action: str, level: int, tmp_path: Path) -> tuple[int
     return code, [line for line in lines if NODES.search(line) and not line.startswith(told)]
 
 
-@pytest.mark.skipif(MAPPER, reason="the lab's nodes have no strace")
 def test_no_action_touches_a_disk(resource: MakeResource, tmp_path: Path) -> None:
     one = resource()
     steps = [("probe", 0, 7), ("validate-all", 10, 0), ("start", 0, 0), ("start", 0, 0), ("monitor", 0, 0), ("monitor", 10, 0),
