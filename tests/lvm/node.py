@@ -3,7 +3,7 @@
     python3 -m tests.lvm.node [--events] [--keep] [-- PYTEST ARGUMENTS]
 
 Boots a node, installs the agents of the work tree on it, runs this directory's tests there as root in one pytest, and leaves nothing.
-With --keep the lab stays up, and the next call uses its node as it finds it.  A part of `make test` with --events, by which
+With --keep the lab stays up, and the next call with --keep uses its node as it finds it.  A part of `make test` with --events, by which
 the runner hears of each test.
 """
 
@@ -55,9 +55,15 @@ INSTALL_SECONDS, RUN_SECONDS = 120.0, 1500.0
 
 @contextmanager
 def node(keep: bool) -> Iterator[Room]:
-    """Yield the lab that is up, or a new one of which only one node is on; that ends with the block unless it is to be kept."""
-    if room.process() is not None:
-        yield room.find()
+    """Yield a lab of which one node is on: with `keep` the one that an earlier call has left, else a new one, which ends with the block.
+
+    Raises NotSo: the tests write to the SAN's LUNs, so any other lab that is up is not for them.
+    """
+    if keep and room.process() is not None:
+        lab = room.find()
+        if [name for name, told in lab.order("status")["nodes"].items() if told["pid"] and name != NODE.name]:
+            raise NotSo("the lab that is up has two nodes, and a cluster perhaps; `python3 -m lab.machine down` ends it")
+        yield lab
         return
     image.build()
     lab, process = room.start()
@@ -109,7 +115,7 @@ def run(lab: Room, events: bool, arguments: Sequence[str]) -> int:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python3 -m tests.lvm.node", description="The tests of LVM-activate on a node of the lab")
     parser.add_argument("--events", action="store_true", help="tell the runner of each test")
-    parser.add_argument("--keep", action="store_true", help="leave the lab up: the next call uses it")
+    parser.add_argument("--keep", action="store_true", help="leave the lab up, or use the one that was left")
     words = sys.argv[1:]
     split = words.index("--") if "--" in words else len(words)
     given, arguments = parser.parse_args(words[:split]), words[split + 1 :]
