@@ -63,6 +63,9 @@ def empty() -> Iterator[None]:
         shutil.rmtree(path)
     FENCE_AGENT.unlink()
     RHEL_SITE.write_text(f"{SITE}\n")
+    # Directories of packages that RHEL has everywhere.
+    for directory in (SITE, Path("/usr/share/licenses")):
+        directory.mkdir(parents=True, exist_ok=True)
     yield
     RHEL_SITE.unlink()
     run("make", "-C", str(TREE), "--silent", "install")
