@@ -21,8 +21,8 @@ COPY_SECONDS = 300.0
 NODE_PACKAGES = (
     "corosync", "dbus", "e2fsprogs", "fence-agents", "iproute2", "iputils-ping", "kmod", "less", "linux-image-cloud-amd64", "lvm2",
     "multipath-tools", "netbase", "open-iscsi", "openssh-server", "pacemaker", "pacemaker-cli-utils", "pcs", "postgresql-15", "procps",
-    "psmisc", "python3", "python3-psycopg", "python3-requests", "resource-agents", "rsync", "sg3-utils", "systemd-sysv", "udev",
-    "xfsprogs", "zstd",
+    "psmisc", "python3", "python3-psycopg", "python3-requests", "resource-agents", "rpm", "rsync", "sg3-utils", "systemd-sysv",
+    "udev", "xfsprogs", "zstd",
 )  # fmt: skip
 # The cluster's configuration is made by pcs here: on the nodes, each call of it takes seconds.
 HOST_PACKAGES = (

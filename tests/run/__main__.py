@@ -21,7 +21,7 @@ RESULTS = Path("dist", "tests")
 # name: root, what it shows, the tests.  What a root has not got is deselected here and nowhere else, and so is what need not be shown
 # again: `once` is what has long waits in it and no difference between the roots: disks that hang, which are the kernel's; the harness
 # that examines agents; sweeps over instants to be killed at; what fence_pve makes of each answer.  Two lanes are about equally long.
-EVERYWHERE = "not lint and not cluster and not once and not machine"
+EVERYWHERE = "not lint and not cluster and not once and not machine and not rpm and not dnf"
 TABLE = {
     "style": ("bookworm", "linters, and this runner itself", "lint"),
     "cluster": ("bookworm", "all that needs Pacemaker, pcs or the stock agents", "cluster and not lint and not machine"),
@@ -29,6 +29,8 @@ TABLE = {
     "bullseye": ("bullseye", "all else", EVERYWHERE),
     "trixie": ("trixie", "all else", EVERYWHERE),
     "bookworm": ("bookworm", "all else", EVERYWHERE),
+    "rpm": ("rpm", "the packages, installed with rpm", "rpm"),
+    "dnf": ("dnf", "the packages, from a repository", "dnf"),
 }
 
 # Two virtual machines without hardware help keep both processors of a small machine busy, and a node that is late is fenced: the lab
