@@ -8,11 +8,12 @@ more seconds.
 
 The time line is cut at *moments*, each the first of its kind after the injection, and before the last gap ends:
 
-    noticed    a resource operation failed (its end), a stop began, a node was called unclean, offline or standby, a fencing was requested
+    noticed    a resource operation failed (its end), a stop or a start began, a node was called unclean, offline or standby, a fencing was
+               requested; after a power cut, in which nobody is left to notice anything, that is the first start
     requested  a fencing was requested
     called     the fence device was called; where nobody saw that, the end of the delay
     confirmed  the fencing was confirmed
-    starting   a resource start began, after the confirmation where there is a fencing, else after the notice
+    starting   a start of a resource began, after the confirmation where there is a fencing, else after the notice
     serving    VIP and database are there: the later of the last arrival of each, at most the end of the last gap
 
 and a phase lasts from the moment of the one before it to its own:
@@ -143,7 +144,8 @@ def noticed(events: tuple[Event, ...], until: float = math.inf) -> float | None:
     """Return when the cluster first did or said anything because of the injection; None if never."""
     calls = in_order(events, Call)
     return first([
-        *(call.ended for call in calls if call.failed and call.ended is not None), *(call.at for call in calls if call.action == "stop"),
+        *(call.ended for call in calls if call.failed and call.ended is not None),
+        *(call.at for call in calls if call.action in ("stop", "start")),
         *(state.at for state in in_order(events, NodeState) if state.condition in LOST), *(fence.at for fence in in_order(events, Fence)),
     ], 0, until)  # fmt: skip
 

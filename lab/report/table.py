@@ -32,8 +32,9 @@ connections* says that the kept sessions went on. Runs of different kinds have a
 A phase has the seconds of disruption that fell into it: *detection* until the cluster noticed, *stop* until it asked for
 fencing (or began to start again), *fence delay* until the fence device was called, *fencing* until that was confirmed, *start* until
 address and database were there, *reconnect* until a write was acknowledged. A *stall* ended by itself, with nothing noticed.
-*Noticed after* is counted from the fault, whether the client missed anything or not: an operation of a resource failed, a stop began, a
-node was lost or a fencing asked for. A monitor that calls a resource degraded is good for the cluster, which then does nothing.
+*Noticed after* is counted from the fault, whether the client missed anything or not: an operation of a resource failed, a stop or start
+began, a node was lost or a fencing asked for. A monitor that calls a resource degraded is good for the cluster, which then does
+nothing.
 
 *power-offs*: by the cluster; those that the scenario itself made are left out. *lost*: acknowledged, and not there. *ghosts*: never sent,
 or told to have failed, and there. *duplicates*: there more than once. *overlaps*: pairs of servers that wrote in overlapping time."""

@@ -169,7 +169,8 @@ PLAYS = {
              in_place=False, mended=60),
         # Writes may fail meanwhile, and so may the server, which is then started again in place.
         Play("S12", fill, watch=300, least=120, failover=False, mended=90),
-        Play("S13", power_off_unseen, watch=420, least=90, named=True, active=DELAYED, mended=75),
+        # Longer than a fencing is let to take, and than the monitor of the device that it may have to wait for before.
+        Play("S13", power_off_unseen, watch=540, least=180, named=True, active=DELAYED, mended=150),
         Play("S14", power_cut, watch=600, least=60, mended=10),
         Play("S15", lambda stage: stage.san_off(), watch=720, least=200, mended=180),
         Play("S16", freeze, watch=240, least=75, failover=False, in_place=False, mended=30),

@@ -271,6 +271,7 @@ def test_what_was_noticed_without_a_gap() -> None:
     assert phases.split(tuple(events), writes()).moments.noticed is None
     assert phases.noticed((*events, call("vip", "stop", -3.0, -2.0))) == 11.0
     assert phases.noticed((*STORIES["S7"][0], Fence(-2.0, LOG, "rhel1", Step.REQUESTED))) is None
+    assert phases.noticed((call("pg-lvm", "start", 144.0, 150.0), call("pg-lvm", "probe", 140.0, 141.0))) == 144.0  # After a power cut.
 
 
 def test_two_gaps_share_the_phases() -> None:
