@@ -128,7 +128,8 @@ def main() -> int:
             install(lab)
             return run(lab, given.events, arguments)
     except NotSo as error:
-        print(error, file=sys.stderr)
+        # A lab that does not end must not hide what went wrong before.
+        print(*(one for one in (error.__context__, error) if isinstance(one, NotSo)), sep="\n", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
