@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 SYSTEM_ID, TAGGING, LVMLOCKD, CLVMD = "system_id", "tagging", "lvmlockd", "clvmd"
 OWNER_SECONDS = 10.0
+PAUSE_SECONDS = 1.0  # Between two looks of a start that waits for the storage.
 OTHERS_SECONDS = 3.0  # How long a stop waits for disks that are not its own, before it keeps LVM from them.
 OPEN_SECONDS = 5.0  # A volume that was unmounted a moment ago may still be open: udev looks at it.
 RESUME_SECONDS = 2.0  # LVM suspends a volume for a moment while it changes it, as for a snapshot of a backup.
@@ -326,12 +327,13 @@ class LvmActivate(ocf.Agent):
                 if not seen.silent:
                     raise
                 problem = f"{seen.silence()}; {error}"
-            if patience.left() < 1.0 or seen.failing:
+            # A look that is cut short would take every disk for silent.
+            if patience.left() < PAUSE_SECONDS + candidates.PATIENCE_SECONDS or seen.failing:
                 raise ocf.Error(problem)
             if problem != told:
                 told = problem
                 self.log.warning(f"waiting for the storage: {problem}")
-            time.sleep(1.0)
+            time.sleep(PAUSE_SECONDS)
 
     def narrow(self, tool: lvm.Lvm, within: Deadline, trusted: Collection[str] = ()) -> candidates.Seen:
         """Let LVM see only disks that answer, now or, if `trusted`, a moment ago: one that does not would hold up every command."""
