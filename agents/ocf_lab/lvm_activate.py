@@ -125,6 +125,11 @@ class LvmActivate(ocf.Agent):
         return f"{self.vgname}/{self.lvname}" if self.lvname else f"VG {self.vgname}"
 
     @property
+    def target(self) -> str:
+        """What the commands of LVM are given."""
+        return f"{self.vgname}/{self.lvname}" if self.lvname else self.vgname
+
+    @property
     def tool(self) -> lvm.Lvm:
         from ocf_lab import lvm
 
@@ -253,7 +258,7 @@ class LvmActivate(ocf.Agent):
 
     def bring_up(self) -> None:
         """Activate what is not active, and prove that it is there and can be read; undo what could not be proven."""
-        from ocf_lab import shutdown
+        from ocf_lab import access, shutdown
 
         before = self.watched.here()
         self.refuse_suspended()
@@ -264,10 +269,10 @@ class LvmActivate(ocf.Agent):
         wanted = self.wanted(group)
         there = {volume.lv_uuid for volume in before if not volume.hidden}
         if before and group.mode == SYSTEM_ID and self.vg_access_mode == SYSTEM_ID:
-            self.refuse_foreign(group, tool)
+            access.refuse_foreign(group, tool)
         if any(uuid not in there for uuid in wanted.values()):
             try:
-                self.activate(group, tool)
+                access.activate(self, group, tool)
                 self.verify(wanted, tool)
             except ocf.Error:
                 self.undo(bool(before), tool)
@@ -376,88 +381,6 @@ class LvmActivate(ocf.Agent):
             return {self.lvname: group.lvs[self.lvname]}
         return {name: uuid for name, uuid in group.lvs.items() if name not in group.skipped}
 
-    def own_id(self, tool: lvm.Lvm) -> str:
-        """Return this node's system id.  Raises InvalidHere where there is none."""
-        from ocf_lab import lvm
-
-        own = tool.own_id()
-        if not own:
-            raise ocf.InvalidHere(lvm.why_no_id(tool.settings()))
-        return own
-
-    def refuse_foreign(self, group: lvm.VolumeGroup, tool: lvm.Lvm) -> None:
-        from ocf_lab import lvm
-
-        own = self.own_id(tool)
-        if group.owner != own:
-            hint = "; autoactivation is on" if group.autoactivation else lvm.transient_name(group.owner, own)
-            raise ocf.Error(f"VG {group.name} is owned by {group.owner} and active here, where the system id is {own}{hint}")
-
-    def activate(self, group: lvm.VolumeGroup, tool: lvm.Lvm) -> None:
-        how = {SYSTEM_ID: self.activate_owned, TAGGING: self.activate_tagged, LVMLOCKD: self.activate_locked,
-               CLVMD: self.activate_clustered}  # fmt: skip
-        how[self.vg_access_mode](group, tool)
-
-    def lvchange(self, tool: lvm.Lvm, *words: str) -> None:
-        extent = ["--activationmode", "degraded"] if self.degraded_activation else ["--partial"] if self.partial_activation else []
-        tool.change("lvchange", *words, *extent, f"{self.vgname}/{self.lvname}" if self.lvname else self.vgname)
-
-    def activate_owned(self, group: lvm.VolumeGroup, tool: lvm.Lvm) -> None:
-        own = self.own_id(tool)
-        if group.owner != own:
-            self.take_over(group, own, tool)
-        if group.autoactivation:
-            self.log.info(f"turning the autoactivation of VG {group.name} off")
-            try:
-                tool.change("vgchange", "--setautoactivation", "n", group.name)
-            except ocf.CommandFailed as error:
-                # LVM refuses what is so already, by another resource of this VG that starts at the same time.
-                self.log.warning(str(error))
-        self.lvchange(tool, "-ay")
-
-    def take_over(self, group: lvm.VolumeGroup, own: str, tool: lvm.Lvm) -> None:
-        self.log.info(f"taking VG {group.name} over from {group.owner}")
-        majority = ["--majoritypvs"] if self.majority_pvs else []
-        try:
-            tool.change("vgchange", "-y", *majority, "--config", f'local/extra_system_ids=["{group.owner}"]', "--systemid", own, group.name)
-        except ocf.CommandFailed as error:
-            if majority and "unrecognized option" in str(error):
-                raise ocf.NotInstalled("majority_pvs=yes needs LVM 2.03.20 or later, which knows --majoritypvs") from None
-            # Another resource of this VG, which starts at the same time, may have been first.
-            if tool.owner(self.deadline.left() / 2) != own:
-                raise
-
-    def activate_tagged(self, group: lvm.VolumeGroup, tool: lvm.Lvm) -> None:
-        listed = tool.settings().get("volume_list")
-        if listed is None:
-            raise ocf.InvalidHere("vg_access_mode=tagging needs volume_list in lvm.conf, which keeps all else from being activated")
-        if f'"@{self.tag}"' in listed or f'"{group.name}"' in listed or '"*"' in listed:
-            raise ocf.InvalidHere(f"volume_list in lvm.conf must contain neither @{self.tag} nor {group.name}: {listed}")
-        if self.tag not in group.tags:
-            tool.change("vgchange", "--addtag", self.tag, group.name)
-        self.lvchange(tool, "-ay", "--config", self.tagged)
-
-    @property
-    def tagged(self) -> str:
-        return f'activation{{volume_list=["@{self.tag}"]}}'
-
-    @property
-    def lock_option(self) -> str:
-        return "-asy" if self.activation_mode == "shared" else "-aey"
-
-    def activate_locked(self, group: lvm.VolumeGroup, tool: lvm.Lvm) -> None:
-        if tool.settings().get("use_lvmlockd") != "1":
-            raise ocf.InvalidHere("vg_access_mode=lvmlockd needs use_lvmlockd = 1 in lvm.conf")
-        tool.change("vgchange", "--lockstart", group.name)
-        self.lvchange(tool, self.lock_option)
-
-    def activate_clustered(self, group: lvm.VolumeGroup, tool: lvm.Lvm) -> None:
-        from ocf_py import commands
-
-        if not commands.find("clvmd"):
-            raise ocf.NotInstalled(f"clvmd is not installed: LVM has none since 2.03; convert VG {group.name} to lvmlockd (lvmlockd(8))")
-        self.lvchange(tool, self.lock_option)
-
     def verify(self, wanted: dict[str, str], tool: lvm.Lvm) -> None:
         """Raise unless every wanted LV is here, not suspended, and can be read."""
         from ocf_lab import lvm
@@ -490,6 +413,8 @@ class LvmActivate(ocf.Agent):
     @ocf.action(timeout="90s")
     def stop(self) -> None:
         """Deactivate; where the storage is dead, remove the devices of closed volumes without it."""
+        from ocf_lab import access
+
         self.refuse_known()
         tool = self.tool
         beneath = {lower for volume in self.watched.here() for lower in volumes.physical(volume.device)}
@@ -507,7 +432,7 @@ class LvmActivate(ocf.Agent):
                 raise incomplete(f"{broken} (fence_on_io_error is set)")
             if not storage.settled(beneath, self.deadline):
                 raise incomplete(f"I/O is still in flight after {broken}")
-        self.give_up(tool, bool(broken))
+        access.release(self, tool, bool(broken))
 
     def refuse_known(self) -> None:
         """Raise at once where it is known that nothing could be released."""
@@ -537,9 +462,10 @@ class LvmActivate(ocf.Agent):
         return next((str(trouble) for trouble in troubles if trouble.fails or trouble.unanswered), "")
 
     def deactivate(self, tool: lvm.Lvm, within: float) -> None:
-        words = ["--config", self.tagged] if self.vg_access_mode == TAGGING else []
-        target = f"{self.vgname}/{self.lvname}" if self.lvname else self.vgname
-        tool.change("lvchange", "-an", *words, target, within=within)
+        from ocf_lab import access
+
+        words = ["--config", access.tagged(self)] if self.vg_access_mode == TAGGING else []
+        tool.change("lvchange", "-an", *words, self.target, within=within)
 
     def deactivate_patiently(self, tool: lvm.Lvm) -> str:
         """Deactivate, and again while volumes are open for a moment; return why that did not work."""
@@ -574,18 +500,6 @@ class LvmActivate(ocf.Agent):
             if not kinds or not kinds <= set(REMOVABLE):
                 raise incomplete(f"LV {volume.path} ({', '.join(sorted(kinds))}) cannot be removed without its disks; {why}")
             self.log.warning(f"removed the device of LV {volume.path} without LVM: {why}")
-
-    def give_up(self, tool: lvm.Lvm, broken: bool) -> None:
-        """Give back what the access mode holds beside the volumes."""
-        try:
-            if self.vg_access_mode == LVMLOCKD and not [volume for volume in volumes.scan() if volume.vg == self.vgname]:
-                tool.change("vgchange", "--lockstop", self.vgname, within=self.deadline.left() / 2)
-            if self.vg_access_mode == TAGGING and not broken and not [volume for volume in volumes.scan() if volume.vg == self.vgname]:
-                tool.change("vgchange", "--deltag", self.tag, self.vgname, within=self.deadline.left() / 2)
-        except ocf.Error as error:
-            if self.vg_access_mode == LVMLOCKD:
-                raise incomplete(str(error)) from None
-            self.log.warning(f"the tag is left on VG {self.vgname}: {error}")
 
     def confirm_stopped(self) -> None:
         """Raise while something that this node began may still write."""
