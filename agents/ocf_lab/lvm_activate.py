@@ -145,7 +145,9 @@ class LvmActivate(ocf.Agent):
         return ocf.STOPPED
 
     def nothing_left(self) -> bool:
-        return not self.vgname or not self.watched.here()
+        # Of a volume that cannot be there nothing is; what is active of the VG is another resource's.
+        impossible = volumes.volume_name(self.environment.parameters.get("lvname", "")) is not None
+        return not self.vgname or impossible or not self.watched.here()
 
     # Monitors.
 

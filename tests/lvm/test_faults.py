@@ -267,3 +267,13 @@ def test_a_hidden_part_is_no_volume(resource: MakeResource) -> None:
     assert one.executor(lvname="a_rimage_0").start().code == 6
     assert one.executor(lvname="a-real").start().code == 0
     assert one.executor(lvname="a").probe().code == 7
+
+
+@pytest.mark.parametrize("lvname", ["/dev/vg/a", "snapshot0"])
+def test_a_resource_with_a_wrong_lvname_has_nothing_to_stop(resource: MakeResource, lvname: str) -> None:
+    """Pacemaker stops what a probe has called misconfigured; the group is active for another resource."""
+    one = resource().started()
+    wrong = one.executor("wrong", lvname=lvname)
+    assert [wrong.probe().code, wrong.start().code] == [6, 6]
+    assert (wrong.stop().code, one.group.active) == (0, {"a", "b"})
+    assert one.node.monitor(level=10).code == 0
