@@ -90,7 +90,8 @@ class LvmActivate(ocf.Agent):
     )
     io_slow_max = ocf.duration(
         "When slow reading is a failure",
-        "How long a read may be unanswered though the device completes others. 0 means for ever.",
+        "How long a read may be unanswered though the device completes others. 0 means for ever. Where it is not set, io_timeout counts "
+        "if that is longer.",
         default="30s",
     )
     fence_on_io_error = ocf.boolean(
@@ -106,7 +107,7 @@ class LvmActivate(ocf.Agent):
             raise ocf.Misconfigured(f"activation_mode=shared contradicts vg_access_mode={self.vg_access_mode}, which is always exclusive")
         if self.majority_pvs and self.vg_access_mode != SYSTEM_ID:
             raise ocf.Misconfigured("majority_pvs is for vg_access_mode=system_id only")
-        if self.io_slow_max and self.io_timeout and self.io_slow_max < self.io_timeout:
+        if self.io_slow_max and self.io_timeout and self.io_slow_max < self.io_timeout and self.environment.parameters.get("io_slow_max"):
             raise ocf.Misconfigured(f"io_slow_max={self.io_slow_max:g}s is less than io_timeout={self.io_timeout:g}s")
 
     def validate_here(self) -> None:

@@ -64,6 +64,12 @@ def test_an_empty_parameter_is_one_that_was_not_given(name: str) -> None:
     assert node.stop().code == 0
 
 
+def test_a_long_io_timeout_needs_no_io_slow_max() -> None:
+    assert Executor(AGENT, {**GOOD, "io_timeout": "60s"}).validate().code == 0
+    both = Executor(AGENT, {**GOOD, "io_timeout": "60s", "io_slow_max": "30s"}).validate()
+    assert (both.code, "io_slow_max=30s is less" in both.reason) == (6, True)
+
+
 def test_the_line_of_the_lab_document() -> None:
     given = {"vgname": "vg-cluster1", "lvname": "lv-cluster1", "activation_mode": "exclusive", "vg_access_mode": "system_id"}
     node = Executor(AGENT, given)
