@@ -106,6 +106,20 @@ class Lvm:
         """Return the VG's system id as it is on the disks.  Raises Error."""
         return self.ask("vgs", *READ_ONLY, *self.narrowing, "--noheadings", "-o", "vg_systemid", self.vg, within=within).strip()
 
+    def namesakes(self, seen: candidates.Seen, within: float) -> str:
+        """Return what is to be done where more than one VG has this name, "" where none has: LVM takes the one that is not foreign.
+
+        A disk that LVM is told not to see does not count: a copy may be hidden so.
+        """
+        holding = [one for one in seen.of(self.vg) if one.vg_uuid]
+        if len({one.vg_uuid for one in holding}) > 1:
+            words = ("lvm", "pvs", *READ_ONLY, *self.narrowing, "--noheadings", "-o", "pv_uuid")
+            visible = self.ask(*words, within=within).replace("-", "").split()
+            holding = [one for one in holding if one.pv_uuid in visible]
+        groups = {one.vg_uuid: one for one in holding}
+        which = ", ".join(f"{identifier} on {one.path}" for identifier, one in sorted(groups.items()))
+        return f"{len(groups)} VGs are called {self.vg} (vgrename UUID NEWNAME renames one): {which}" if len(groups) > 1 else ""
+
     def own_id(self) -> str:
         """Return this node's system id, "" where it has none.  LVM is asked where its files do not plainly say that it is the host name."""
         name = host_id()
@@ -172,13 +186,6 @@ def lock_holder(vg: str) -> str:
         return ""
     pids = [line[4] for line in lines if len(line) > 5 and line[1] != "->" and line[5].rpartition(":")[2] == str(inode)]
     return f"process {', '.join(pids)}" if pids else ""
-
-
-def namesakes(vg: str, seen: candidates.Seen) -> str:
-    """Return what is to be done where more than one VG has this name, "" where none has: LVM takes the one that is not foreign."""
-    groups = {one.vg_uuid: one for one in seen.of(vg) if one.vg_uuid}
-    which = ", ".join(f"{identifier} on {one.path}" for identifier, one in sorted(groups.items()))
-    return f"{len(groups)} VGs are called {vg} (vgrename UUID NEWNAME renames one): {which}" if len(groups) > 1 else ""
 
 
 def why_not_found(vg: str, seen: candidates.Seen, settings: dict[str, str]) -> str:

@@ -317,7 +317,7 @@ class LvmActivate(ocf.Agent):
             seen = self.narrow(tool, patience.at_most(wait))
             # What was late may only be slow: the next look gives it the time that a hang takes.
             wait = self.watched.limits().hung
-            if namesakes := lvm.namesakes(self.vgname, seen):
+            if namesakes := tool.namesakes(seen, self.deadline.left() / 4):
                 raise ocf.Error(namesakes)
             try:
                 group = tool.report(within=max(patience.left(), self.deadline.left() / 4)) if seen.pvs else None

@@ -111,17 +111,6 @@ def test_who_holds_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         assert lvm.lock_holder("vg") == f"process {os.getpid()}"
 
 
-def test_two_groups_of_one_name_are_told_apart() -> None:
-    # No kernel has so many loop devices: their names would be told where they exist.
-    first, second = candidate(900201, "p" * 32, "vg"), candidate(900202, "q" * 32, "vg")
-    first.vg_uuid, second.vg_uuid = "one", "two"
-    told = lvm.namesakes("vg", candidates.Seen([first, second]))
-    assert told == "2 VGs are called vg (vgrename UUID NEWNAME renames one): one on /dev/7:900201, two on /dev/7:900202"
-    second.vg_uuid = "one"
-    assert lvm.namesakes("vg", candidates.Seen([first, second])) == ""
-    assert lvm.namesakes("other", candidates.Seen([first, second])) == ""
-
-
 class Answering:
     """An agent whose commands all end with 3 and these words."""
 
@@ -140,6 +129,23 @@ class Saying:
 
     def run(self, *argv: str, **_: object) -> Finished:
         return Finished(list(argv), 0, self.out, "", 0.1)
+
+
+def test_two_groups_of_one_name_are_told_apart() -> None:
+    # No kernel has so many loop devices: their names would be told where they exist.
+    first, second = candidate(900201, "p" * 32, "vg"), candidate(900202, "q" * 32, "vg")
+    first.vg_uuid, second.vg_uuid = "one", "two"
+    seen = candidates.Seen([first, second])
+    listed = [f"  {'-'.join((pv[:6], *(pv[n : n + 4] for n in range(6, 26, 4)), pv[26:]))}\n" for pv in ("p" * 32, "q" * 32)]
+
+    def told(vg: str, pvs: list[str]) -> str:
+        return lvm.Lvm(cast("Agent", Saying("".join(pvs))), vg).namesakes(seen, 1.0)
+
+    assert told("vg", listed) == "2 VGs are called vg (vgrename UUID NEWNAME renames one): one on /dev/7:900201, two on /dev/7:900202"
+    assert told("vg", listed[:1]) == "", "the other is hidden from LVM"
+    second.vg_uuid = "one"
+    assert told("vg", listed) == ""
+    assert told("other", listed) == ""
 
 
 @pytest.mark.parametrize(
