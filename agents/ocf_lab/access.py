@@ -52,7 +52,7 @@ def owned(agent: LvmActivate, group: lvm.VolumeGroup, tool: lvm.Lvm) -> None:
 
 def take_over(agent: LvmActivate, group: lvm.VolumeGroup, own: str, tool: lvm.Lvm) -> None:
     agent.log.info(f"taking VG {group.name} over from {group.owner}")
-    majority = ["--majoritypvs"] if agent.majority_pvs else []
+    majority = ["--majoritypvs"] if agent.majority_pvs and group.missing else []
     try:
         tool.change("vgchange", "-y", *majority, "--config", f'local/extra_system_ids=["{group.owner}"]', "--systemid", own, group.name)
     except ocf.CommandFailed as error:

@@ -181,7 +181,7 @@ def opened(number: str) -> list[str]:
 
 
 def parsed(words: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """Return options with their values, and what is no option."""
+    """Return options with their values, and what is no option.  Knows those of LVM 2.03.16."""
     valued = {"--config", "--systemid", "--devices", "--addtag", "--deltag", "--setautoactivation", "-o", "-n", "-L", "-S",
               "--configreport", "--reportformat", "--activationmode", "--typeconfig", "--driverloaded"}  # fmt: skip
     options: dict[str, str] = {}
@@ -189,6 +189,8 @@ def parsed(words: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     left = list(words)
     while left:
         word = left.pop(0)
+        if word == "--majoritypvs":
+            raise Refused(f"unrecognized option '{word}'")
         if word in valued:
             options[word] = left.pop(0)
         elif word.startswith("-"):

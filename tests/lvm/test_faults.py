@@ -217,6 +217,13 @@ def test_the_owner_is_taken_over(resource: MakeResource) -> None:
     assert (one.group.owner, one.group.active) == (OWN, {"a", "b"})
 
 
+def test_an_lvm_without_majorities_is_enough_where_no_disk_is_missing(resource: MakeResource) -> None:
+    one = resource(majority_pvs="yes")
+    one.group.give_away()
+    started = one.node.start()
+    assert (started.code, one.group.owner) == (0, OWN), started
+
+
 def test_two_resources_of_one_group(resource: MakeResource) -> None:
     one = resource()
     first, second = one.executor("first", lvname="a"), one.executor("second", lvname="b")
