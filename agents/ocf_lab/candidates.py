@@ -84,13 +84,13 @@ def examine(found: list[Candidate], limits: probe.Limits, guards: Guards, within
 
 
 class Seen:
-    """What a look at the candidates has brought: `answered`, and `silent` with a trouble each."""
+    """What a look at the candidates has brought: `answered`, and `troubled` with a trouble each, the silent ones first."""
 
-    __slots__ = ("answered", "silent")
+    __slots__ = ("answered", "troubled")
 
     def __init__(self, found: list[Candidate]) -> None:
         self.answered = [one for one in found if not one.trouble]
-        self.silent = [one for one in found if one.trouble]
+        self.troubled = sorted((one for one in found if one.trouble), key=lambda one: isinstance(one.trouble, probe.StorageError))
 
     @property
     def pvs(self) -> list[Candidate]:
@@ -99,7 +99,12 @@ class Seen:
     @property
     def failing(self) -> bool:
         """Whether a disk answers, and with an error."""
-        return any(isinstance(one.trouble, probe.StorageError) for one in self.silent)
+        return any(isinstance(one.trouble, probe.StorageError) for one in self.troubled)
+
+    @property
+    def silent(self) -> bool:
+        """Whether a disk does not answer, not even with an error."""
+        return any(not isinstance(one.trouble, probe.StorageError) for one in self.troubled)
 
     def of(self, vg: str) -> list[Candidate]:
         return [one for one in self.answered if one.vg == vg]
@@ -109,19 +114,19 @@ class Seen:
 
         `trusted` are devices that have answered a moment ago, and are not to be hidden for being slow now.
         """
-        if not self.silent:
+        if not self.troubled:
             return []
         listed = devices_file()
         allowed = [one.path for one in self.pvs if listed is None or one.pv_uuid in listed]
-        allowed += [one.path for one in self.silent if one.device in trusted and one.trouble and one.trouble.unanswered]
+        allowed += [one.path for one in self.troubled if one.device in trusted and one.trouble and one.trouble.unanswered]
         # An empty list would mean all devices.
         return ["--devices", ",".join(allowed) or "/dev/null"]
 
-    def silence(self) -> str:
-        if not self.silent:
+    def trouble(self) -> str:
+        if not self.troubled:
             return ""
-        more = f" and {len(self.silent) - 1} more" if len(self.silent) > 1 else ""
-        return f"{self.silent[0].trouble}{more}"
+        more = f" and {len(self.troubled) - 1} more" if len(self.troubled) > 1 else ""
+        return f"{self.troubled[0].trouble}{more}"
 
 
 def devices_file() -> set[str] | None:

@@ -199,8 +199,8 @@ def why_not_found(vg: str, seen: candidates.Seen, settings: dict[str, str]) -> s
         return f"{holding[0].path} and {holding[1].path} have one PV identifier: a copy? Hide one (lvmdevices, or a filter in lvm.conf)"
     if holding:
         return f"{holding[0].path} holds it, and LVM does not see it: a filter in lvm.conf?"
-    if seen.silent:
-        return seen.silence()
+    if seen.troubled:
+        return seen.trouble()
     return f"none of the {len(seen.answered)} disks of this node holds it; is the storage connected?"
 
 

@@ -332,9 +332,9 @@ class LvmActivate(ocf.Agent):
                 if seen.of(self.vgname):
                     raise ocf.Error(f"{problem} ({error})") from None
             except (ocf.Hung, ocf.DeadlineExceeded) as error:
-                if not seen.silent:
+                if not seen.troubled:
                     raise
-                problem = f"{seen.silence()}; {error}"
+                problem = f"{seen.trouble()}; {error}"
             # A look that is cut short would take every disk for silent.
             if patience.left() < PAUSE_SECONDS + candidates.PATIENCE_SECONDS or seen.failing:
                 raise ocf.Error(problem)
@@ -358,8 +358,9 @@ class LvmActivate(ocf.Agent):
         if not group.missing:
             return ""
         text = f"{len(group.missing)} of {len(group.pvs)} PVs of VG {group.name} are missing"
+        # A disk that answers with errors is as good as missing: LVM is kept from it, and neither reads nor writes it.
         if seen.silent:
-            return f"{text}, and this does not answer: {seen.silence()}"
+            return f"{text}, and this does not answer: {seen.trouble()}"
         if self.partial_activation or self.degraded_activation or self.majority_pvs:
             self.log.warning(text)
             return ""

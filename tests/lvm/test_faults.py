@@ -114,6 +114,17 @@ def test_a_silent_disk_of_the_group_is_not_a_missing_one(resource: MakeResource)
     assert one.group.active == set()
 
 
+def test_a_disk_of_the_group_that_answers_with_errors_is_a_missing_one(resource: MakeResource) -> None:
+    one = resource(disks=2, lvs=("a",))
+    one.group.disks[1].fail()
+    refused = one.node.start(timeout=24.0)
+    assert (refused.code, "1 of 2 PVs of VG" in refused.reason, one.group.active) == (1, True, set()), refused
+    node = one.executor(partial_activation="yes")
+    started = node.start()
+    assert (started.code, one.group.active) == (0, {"a"}), started
+    assert node.stop().code == 0
+
+
 def test_a_missing_disk_is_counted_and_named(resource: MakeResource) -> None:
     one = resource(disks=2, lvs=("a",))
     one.group.give_away()
