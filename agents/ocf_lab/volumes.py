@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 VOLUME = "volume."  # In the instance's memory: device, dm uuid, dm name and kind of each LV that was verified at start.
 PLAIN, SNAPSHOT = "plain", "snapshot"
+REMOVAL_SECONDS = 1.0  # How long the kernel may take to remove a device.
 NAME_CHARACTERS = "+_.-"
 # Names that LVM gives to parts of its own (lvm(8), VALID NAMES).
 RESERVED = ("snapshot", "pvmove")
@@ -96,13 +97,18 @@ class Device(probe.Place):
 
 def attribute(path: str) -> str:
     """Return a sysfs attribute, "" where the device is gone.  Raises Error where that cannot be told."""
-    try:
-        with open(path) as file:
-            return file.read().strip()
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENODEV, errno.ENXIO):
-            return ""
-        raise Error(f"cannot read {path}: {error.strerror}") from None
+    until = time.monotonic() + REMOVAL_SECONDS
+    while True:
+        try:
+            with open(path) as file:
+                return file.read().strip()
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENODEV, errno.ENXIO):
+                return ""
+            # So answers device-mapper while it removes the device (drivers/md/dm-sysfs.c, dm_attr_show).
+            if error.errno != errno.EINVAL or time.monotonic() >= until:
+                raise Error(f"cannot read {path}: {error.strerror}") from None
+        time.sleep(0.02)
 
 
 def scan() -> list[Volume]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 
@@ -69,6 +71,31 @@ def test_a_sysfs_that_cannot_be_read_is_no_proof(tmp_path: Path, monkeypatch: py
     (tmp_path / "block/dm-0/dm/uuid").mkdir(parents=True)
     with pytest.raises(Error, match="cannot read"):
         volumes.scan()
+
+
+@pytest.mark.parametrize("times, seen", [(3, ["vg/b"]), (1000, None)])
+def test_a_device_that_is_being_removed_is_waited_for(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch, times: int, seen: list[str] | None
+) -> None:
+    """device-mapper answers EINVAL for its attributes until the device is gone."""
+    tree.device("7:1", "loop1")
+    volume(tree, 2, "vg-a", "loop1")
+    volume(tree, 3, "vg-b", "loop1")
+    show(tree)
+    answers = iter([errno.EINVAL] * times + [errno.ENOENT])
+
+    def removing(path: str) -> TextIO:
+        if "/dm-2/dm/uuid" in path:
+            raise OSError(number := next(answers), os.strerror(number))
+        return open(path)
+
+    monkeypatch.setattr(volumes, "open", removing, raising=False)
+    monkeypatch.setattr(volumes, "REMOVAL_SECONDS", 0.3)
+    if seen is None:
+        with pytest.raises(Error, match="cannot read"):
+            volumes.scan()
+    else:
+        assert [found.path for found in volumes.scan()] == seen
 
 
 def test_what_a_volume_lies_on_ends_at_the_multipath_map(tree: Tree) -> None:
