@@ -56,11 +56,12 @@ class VolumeGroup:
 
 
 class Lvm:
-    """LVM for one VG.  `narrowing` are options for every command: which devices it may see."""
+    """LVM for one VG.  `narrowing` are options for every command: which devices it may see; `own` is the system id once it was asked."""
 
     def __init__(self, agent: Agent, vg: str) -> None:
         self.agent, self.vg = agent, vg
         self.narrowing: list[str] = []
+        self.own = ""
 
     def change(self, command: str, *words: str, within: float | None = None) -> Finished:
         """Run a command that writes to the VG or activates.  Raises Error with what LVM says."""
@@ -122,8 +123,8 @@ class Lvm:
 
     def own_id(self) -> str:
         """Return this node's system id, "" where it has none.  LVM is asked where its files do not plainly say that it is the host name."""
-        name = host_id()
-        return name or self.ask("lvm", "systemid", target="lvm.config").partition("system ID:")[2].strip()
+        self.own = self.own or host_id() or self.ask("lvm", "systemid", target="lvm.config").partition("system ID:")[2].strip()
+        return self.own
 
     def settings(self) -> dict[str, str]:
         """Return the settings of lvm.conf that keep a volume group from being found or activated; {} where LVM does not say."""

@@ -235,6 +235,8 @@ class LvmActivate(ocf.Agent):
     @ocf.monitor(level=20, timeout="60s", interval="60s")
     def owned(self) -> ocf.State | None:
         """Ask the disks whether the volume group is still this node's."""
+        from ocf_lab import lvm
+
         if self.vg_access_mode != SYSTEM_ID:
             return None
         try:
@@ -245,9 +247,17 @@ class LvmActivate(ocf.Agent):
             owner = tool.owner(min(OWNER_SECONDS, self.deadline.left()))
         except ocf.Error as error:
             return ocf.RUNNING.degraded(f"owner not checked: {error}")
-        if own and owner != own:
-            raise ocf.Error(f"VG {self.vgname} is owned by {owner or 'nobody'} and active here, where the system id is {own}")
-        return None
+        known = self.memory.get("own")
+        if owner and owner == own:
+            return None
+        if not owner:
+            return ocf.RUNNING.degraded(f"VG {self.vgname} is owned by nobody: vgchange --systemid sets an owner")
+        if owner == known or not own:
+            # Nobody else has taken it.
+            hint = lvm.transient_name(owner, own) if own else ""
+            was = f", and was {known} when the VG was started" if known else ""
+            return ocf.RUNNING.degraded(f"VG {self.vgname} is owned by {owner}; the system id here is {own or 'none'}{was}{hint}")
+        raise ocf.Error(f"VG {self.vgname} is owned by {owner} and active here, where the system id is {own}")
 
     # Start.
 
@@ -285,7 +295,8 @@ class LvmActivate(ocf.Agent):
         found = [volume for volume in self.watched.here() if not volume.hidden]
         for volume in found:
             volume.kind = volumes.SNAPSHOT if volumes.is_snapshot(volume.device) else volumes.PLAIN
-        self.watched.remember(found, suspended=None)
+        own = access.own_id(tool) if self.vg_access_mode == SYSTEM_ID else None
+        self.watched.remember(found, suspended=None, own=own)
         self.memory.update(queueing=self.watched.queueing())
         problem = shutdown.order(self)
         if problem:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.lvm.conftest import IO_TIMEOUT, PATIENCE, MakeResource
-from tests.lvm.stack import OTHER, OWN, await_true, run
+from tests.lvm.stack import OTHER, OWN, Group, await_true, run
 
 
 def comm(pid: str) -> str:
@@ -24,6 +24,12 @@ def comm(pid: str) -> str:
 
 def running(name: str) -> list[str]:
     return [pid for pid in filter(str.isdigit, os.listdir("/proc")) if comm(pid) == name]
+
+
+def note(group: Group) -> Path:
+    """Return the file in which the agent has noted what it has started."""
+    [found] = [path for path in Path("/run/resource-agents/ocf_py").rglob("*") if path.is_file() and group.name in path.read_text()]
+    return found
 
 
 def test_errors_name_the_way_down(resource: MakeResource) -> None:
@@ -235,6 +241,30 @@ def test_an_lvm_without_majorities_is_enough_where_no_disk_is_missing(resource: 
     assert (started.code, one.group.owner) == (0, OWN), started
 
 
+def owned_by(group: Group, owner: str) -> None:
+    run("vgchange", "-y", "--driverloaded", "n", "--systemid", owner, group.name)
+
+
+def test_another_name_of_this_node_is_no_other_node(resource: MakeResource) -> None:
+    """The group was started while this node had the name that owns it, as DHCP may change it."""
+    one = resource().started()
+    noted = note(one.group)
+    one.group.give_away()
+    assert one.node.monitor(level=20).code == 1
+    noted.write_text(noted.read_text().replace(f"\nown {OWN}\n", f"\nown {OTHER}\n"))
+    result = one.node.monitor(level=20)
+    assert (result.code, f"was {OTHER} when the VG was started" in result.reason) == (190, True), result
+
+
+def test_a_group_that_nobody_owns_any_more_is_a_warning(resource: MakeResource) -> None:
+    one = resource().started()
+    owned_by(one.group, "")
+    result = one.node.monitor(level=20)
+    assert (result.code, "owned by nobody" in result.reason) == (190, True), result
+    owned_by(one.group, OWN)
+    assert one.node.monitor(level=20).code == 0
+
+
 def test_two_resources_of_one_group(resource: MakeResource) -> None:
     one = resource()
     first, second = one.executor("first", lvname="a"), one.executor("second", lvname="b")
@@ -272,7 +302,7 @@ def test_a_volume_that_is_suspended_for_a_moment_is_stopped(resource: MakeResour
 
 def test_a_group_made_anew_under_the_same_name_is_not_overlooked(resource: MakeResource) -> None:
     one = resource().started()
-    [noted] = [path for path in Path("/run/resource-agents/ocf_py").rglob("*") if path.is_file() and one.group.name in path.read_text()]
+    noted = note(one.group)
     noted.write_text(re.sub(f"({one.group.name} )[0-9A-Za-z]{{32}}", rf"\g<1>{'x' * 32}", noted.read_text()))
     assert one.node.probe().code == 0
     assert one.node.stop().code == 0
