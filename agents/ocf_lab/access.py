@@ -40,6 +40,12 @@ def owned(agent: LvmActivate, group: lvm.VolumeGroup, tool: lvm.Lvm) -> None:
     own = own_id(tool)
     if group.owner != own:
         take_over(agent, group, own, tool)
+    turn_autoactivation_off(agent, group, tool)
+    lvchange(agent, tool, "-ay")
+
+
+def turn_autoactivation_off(agent: LvmActivate, group: lvm.VolumeGroup, tool: lvm.Lvm) -> None:
+    """Leave it to the cluster where the VG is active; a node that boots would not ask."""
     if group.autoactivation:
         agent.log.info(f"turning the autoactivation of VG {group.name} off")
         try:
@@ -47,7 +53,6 @@ def owned(agent: LvmActivate, group: lvm.VolumeGroup, tool: lvm.Lvm) -> None:
         except ocf.CommandFailed as error:
             # LVM refuses what is so already, by another resource of this VG that starts at the same time.
             agent.log.warning(str(error))
-    lvchange(agent, tool, "-ay")
 
 
 def take_over(agent: LvmActivate, group: lvm.VolumeGroup, own: str, tool: lvm.Lvm) -> None:

@@ -291,6 +291,8 @@ class LvmActivate(ocf.Agent):
                 self.undo(bool(before), tool)
                 raise
         else:
+            if self.vg_access_mode == SYSTEM_ID:
+                access.turn_autoactivation_off(self, group, tool)
             self.verify(wanted, tool)
         found = [volume for volume in self.watched.here() if not volume.hidden]
         for volume in found:

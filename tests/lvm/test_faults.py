@@ -192,9 +192,12 @@ def test_an_exported_group(resource: MakeResource) -> None:
     run("vgimport", one.group.name)
 
 
-def test_autoactivation_is_turned_off(resource: MakeResource) -> None:
+@pytest.mark.parametrize("active", [False, True])
+def test_autoactivation_is_turned_off(resource: MakeResource, active: bool) -> None:
     one = resource()
     run("vgchange", "--setautoactivation", "y", one.group.name)
+    if active:
+        one.group.activate()
     assert one.node.start().code == 0
     assert run("vgs", "--noheadings", "-o", "vg_autoactivation", one.group.name) == ""
 
