@@ -175,8 +175,11 @@ class Volumes(storage.Devices):
         return [volume for volume in scan() if self.ours(volume)]
 
     def active(self) -> list[Volume]:
-        """Return the recorded volumes that are here; where there are none, look at every device of the node."""
-        return [volume for volume in self.recorded() if volume.present()] or [volume for volume in self.here() if not volume.hidden]
+        """Return the recorded volumes; where one of them is not here, or not under its number, look at every device of the node."""
+        recorded = self.recorded()
+        if recorded and all(volume.present() for volume in recorded):
+            return recorded
+        return [volume for volume in self.here() if not volume.hidden]
 
     def remember(self, volumes: Iterable[Volume], **facts: str | None) -> None:
         """Note what was verified.  Raises CannotRecord."""

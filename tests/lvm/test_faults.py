@@ -268,6 +268,16 @@ def test_a_group_that_nobody_owns_any_more_is_a_warning(resource: MakeResource) 
     assert one.node.monitor(level=20).code == 0
 
 
+def test_a_volume_that_is_active_again_under_another_number_is_not_lost(resource: MakeResource) -> None:
+    one = resource().started()
+    run("lvchange", "-an", f"{one.group.name}/a")
+    number = resource(lvs=()).group.disk.number
+    one.group.activate("a")
+    assert f" {number}\t" in note(one.group).read_text(), "another disk has the number"
+    result = one.node.monitor()
+    assert result.code == 0, result
+
+
 def test_two_resources_of_one_group(resource: MakeResource) -> None:
     one = resource()
     first, second = one.executor("first", lvname="a"), one.executor("second", lvname="b")
