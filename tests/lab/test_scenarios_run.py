@@ -145,7 +145,7 @@ def cluster(lab: FakeLab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Cl
     # Who waits for a process sleeps too, and that is not what is told of here.
     monkeypatch.setattr(hypervisors, "_ip", lambda lab, *words: lab.entering(["ip", "address", *words]))
     monkeypatch.setattr(multipath, "retry", lambda _lab, policy: made.note(f"retry {policy}"))
-    monkeypatch.setattr(facts, "machine", made.seam("machine", lambda: Machine("tcg", 2, 8000)))
+    monkeypatch.setattr(facts, "machine", made.seam("machine", lambda: Machine("kvm", 2, 8000)))
     monkeypatch.setattr(runner, "Watch", lambda _lab, directory, active: FakeWatch(made, directory))
     monkeypatch.setattr(runner, "Client", lambda _lab, directory: FakeClient(made, directory))
     monkeypatch.setattr(Stage, "login", made.seam("login"))
