@@ -28,6 +28,8 @@ REMOVAL_SECONDS = 1.0  # How long the kernel may take to remove a device.
 NAME_CHARACTERS = "+_.-"
 # Names that LVM gives to parts of its own (lvm(8), VALID NAMES).
 RESERVED = ("snapshot", "pvmove")
+# The LV on which sanlock has its lockspace: started by vgchange --lockstart, and passed over by lvchange (lib/locking/lvmlockd.c).
+LOCKSPACE = "lvmlock"
 # Parts of a volume that LVM keeps to itself have these in their names, which nobody else may use (lvm(8), VALID NAMES).
 HIDDEN = ("_cdata", "_cmeta", "_corig", "_cpool", "_cvol", "_imeta", "_iorig", "_mimage", "_mlog", "_pmspare", "_rimage", "_rmeta",
           "_tdata", "_tmeta", "_vdata", "_vorigin", "_wcorig")  # fmt: skip
@@ -45,7 +47,7 @@ def lvm_name(value: str) -> str | None:
 
 
 def volume_name(value: str) -> str | None:
-    if value.startswith(RESERVED) or any(part in value for part in HIDDEN):
+    if value == LOCKSPACE or value.startswith(RESERVED) or any(part in value for part in HIDDEN):
         return "is a hidden part of a volume, not a volume"
     return lvm_name(value)
 
@@ -112,7 +114,10 @@ def attribute(path: str) -> str:
 
 
 def scan() -> list[Volume]:
-    """Return every device of every LV on this node.  Raises Error where that cannot be told: nothing seen is not nothing there."""
+    """Return every device of every LV on this node, but those of lockspaces, which lvmlockd activates and gives back.
+
+    Raises Error where that cannot be told: nothing seen is not nothing there.
+    """
     try:
         names = sorted(os.listdir(f"{block.SYS}/block"))
     except OSError as error:
@@ -124,7 +129,7 @@ def scan() -> list[Volume]:
             uuid = attribute(f"{folder}/dm/uuid")
             if uuid.startswith("LVM-"):
                 found.append(Volume(attribute(f"{folder}/dev"), uuid, attribute(f"{folder}/dm/name")))
-    return [volume for volume in found if volume.device and volume.name]
+    return [volume for volume in found if volume.device and volume.name and volume.lv != LOCKSPACE]
 
 
 def is_snapshot(device: str) -> bool:

@@ -11,7 +11,7 @@ GOOD = {"vgname": "vg-cluster1", "vg_access_mode": "system_id"}
 
 MALFORMED = {
     "vgname": ["vg/lv", "/dev/vg", "-vg", "..", "v g", "vg;reboot", "v" * 127, "vé", "a\nb"],
-    "lvname": ["vg/lv", "snapshot0", "pvmove0", "a_rimage_0", "pool_tdata", "x_mlog", "-lv", ".", "l v"],
+    "lvname": ["vg/lv", "snapshot0", "pvmove0", "a_rimage_0", "pool_tdata", "x_mlog", "lvmlock", "-lv", ".", "l v"],
     "vg_access_mode": ["systemid", "SYSTEM_ID", "none"],
     "activation_mode": ["exclusively", "shared"],
     "tag": ["@pacemaker", "a b", 'x"]}'],

@@ -64,6 +64,15 @@ def test_every_volume_is_found(tree: Tree) -> None:
     assert [found.path for found in volumes.scan()] == ["vg/a", "vg/b"]
 
 
+def test_the_lockspace_of_sanlock_is_no_volume_of_a_resource(tree: Tree) -> None:
+    """It stays active until vgchange --lockstop, which a stop would never come to if it were one."""
+    tree.device("7:1", "loop1")
+    volume(tree, 1, "vg-lvmlock", "loop1")
+    volume(tree, 2, "vg-lvmlocks", "loop1")
+    show(tree)
+    assert [found.path for found in volumes.scan()] == ["vg/lvmlocks"]
+
+
 def test_a_sysfs_that_cannot_be_read_is_no_proof(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(block, "SYS", str(tmp_path))
     with pytest.raises(Error, match="cannot read"):
