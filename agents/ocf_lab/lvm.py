@@ -33,8 +33,8 @@ class NotFound(Error):
 class VolumeGroup:
     """A VG as LVM reports it, whoever owns it."""
 
-    __slots__ = ("autoactivation", "clustered", "exported", "lock_type", "lvs", "missing", "name", "owner", "pvs", "skipped", "tags",
-                 "uuid")  # fmt: skip
+    __slots__ = ("autoactivation", "clustered", "exported", "lock_type", "lvs", "missing", "name", "owner", "pvs", "skipped", "snapshots",
+                 "tags", "uuid")  # fmt: skip
 
     def __init__(self, report: dict[str, Any]) -> None:
         group = report["vg"][0]
@@ -45,6 +45,7 @@ class VolumeGroup:
         self.pvs: list[dict[str, str]] = report["pv"]
         self.missing = [pv["pv_uuid"] for pv in self.pvs if pv["pv_missing"]]
         self.skipped = {lv["lv_name"] for lv in report["lv"] if lv.get("lv_skip_activation")}
+        self.snapshots = {lv["lv_name"] for lv in report["lv"] if "thicksnapshot" in lv.get("lv_role", "").split(",")}
         self.lvs = {lv["lv_name"]: lv["lv_uuid"].replace("-", "") for lv in report["lv"]}
 
     @property
@@ -89,7 +90,7 @@ class Lvm:
         import json
 
         fields = {"vg": "vg_name,vg_uuid,vg_systemid,vg_lock_type,vg_exported,vg_clustered,vg_tags,vg_autoactivation",
-                  "pv": "pv_name,pv_uuid,pv_missing", "lv": "lv_name,lv_uuid,lv_skip_activation", "pvseg": "vg_name",
+                  "pv": "pv_name,pv_uuid,pv_missing", "lv": "lv_name,lv_uuid,lv_role,lv_skip_activation", "pvseg": "vg_name",
                   "seg": "vg_name"}  # fmt: skip
         words = [word for name, wanted in fields.items() for word in ("--configreport", name, "-o", wanted)]
         try:

@@ -385,6 +385,8 @@ class LvmActivate(ocf.Agent):
             raise ocf.Error(f"VG {group.name} is exported: vgimport {group.name}")
         if self.lvname and self.lvname not in group.lvs:
             raise ocf.Error(f"VG {group.name} has no LV {self.lvname}; it has {', '.join(sorted(group.lvs)) or 'none'}")
+        if self.lvname in group.snapshots:
+            raise ocf.Error(f"LV {self.what} is a snapshot, which LVM activates and deactivates with its origin only: use that as lvname")
         if not group.lvs:
             raise ocf.Error(f"VG {group.name} has no LV")
         if self.vg_access_mode not in (TAGGING, group.mode):

@@ -42,6 +42,14 @@ def test_volumes_that_lvm_passes_over_are_not_waited_for() -> None:
     assert lvm.VolumeGroup(told).skipped == {"snap"}
 
 
+def test_thick_snapshots_are_known() -> None:
+    """Thin ones are volumes of their own; the fields' values are those of 2.03.16."""
+    told = report()
+    told["lv"] += [{"lv_name": "thick", "lv_uuid": "x", "lv_role": "public,snapshot,thicksnapshot"},
+                   {"lv_name": "thin", "lv_uuid": "y", "lv_role": "public,snapshot,thinsnapshot"}]  # fmt: skip
+    assert lvm.VolumeGroup(told).snapshots == {"thick"}
+
+
 @pytest.mark.parametrize(
     "changed, mode",
     [

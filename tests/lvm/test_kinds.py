@@ -22,6 +22,8 @@ def test_volumes_of_every_kind(resource: MakeResource) -> None:
     group.deactivate()
     assert one.node.start().code == 0
     assert {"plain-one", "mirror", "thin", "snap"} <= group.active
+    refused = one.executor("snapshot", lvname="snap").start()
+    assert (refused.code, "with its origin only" in refused.reason) == (1, True), refused
     for level in (0, 10, 20):
         result = one.node.monitor(level=level)
         assert result.code == 0, result
