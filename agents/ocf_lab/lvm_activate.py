@@ -437,20 +437,19 @@ class LvmActivate(ocf.Agent):
         self.refuse_known()
         tool = self.tool
         beneath = {lower for volume in self.watched.here() for lower in volumes.physical(volume.device)}
-        broken = self.broken()
-        why = broken
+        why = broken = self.broken()
         if not broken or self.vg_access_mode == LVMLOCKD:
             self.narrow(tool, self.deadline.at_most(OTHERS_SECONDS), trusted=beneath)
             why = self.deactivate_patiently(tool)
-        if self.watched.here():
+        removing = bool(self.watched.here())
+        if removing:
             if self.vg_access_mode == LVMLOCKD:
                 raise incomplete(why)
             self.remove_devices(why)
-        if broken:
-            if self.fence_on_io_error:
-                raise incomplete(f"{broken} (fence_on_io_error is set)")
-            if not storage.settled(beneath, self.deadline):
-                raise incomplete(f"I/O is still in flight after {broken}")
+        if broken and self.fence_on_io_error:
+            raise incomplete(f"{broken} (fence_on_io_error is set)")
+        if (broken or removing) and not storage.settled(beneath, self.deadline):
+            raise incomplete(f"I/O is still in flight after {why}")
         access.release(self, tool, bool(broken))
 
     def refuse_known(self) -> None:
@@ -476,9 +475,9 @@ class LvmActivate(ocf.Agent):
         self.guards.run(*probes, deadline=self.deadline.part(0.6))
         troubles = sorted((found for one in probes if (found := one.trouble())), key=storage.severity)
         for trouble in troubles:
-            if isinstance(trouble, probe.StorageHung):
+            if isinstance(trouble, probe.StorageHung) or trouble.unanswered:
                 raise incomplete(str(trouble))
-        return next((str(trouble) for trouble in troubles if trouble.fails or trouble.unanswered), "")
+        return next((str(trouble) for trouble in troubles if trouble.fails), "")
 
     def deactivate(self, tool: lvm.Lvm, within: float) -> None:
         from ocf_lab import access

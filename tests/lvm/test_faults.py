@@ -7,6 +7,8 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -69,6 +71,14 @@ def test_a_stop_finds_out_by_itself_that_the_disk_hangs(resource: MakeResource) 
     stopped = one.node.stop()
     assert (stopped.code, "storage hang" in stopped.reason) == (1, True), stopped
     assert stopped.seconds < IO_TIMEOUT + PATIENCE
+
+
+def test_a_stop_removes_nothing_while_the_disk_has_not_answered(resource: MakeResource) -> None:
+    """Its time is too short to call it a hang, and silence is no error."""
+    one = resource(io_timeout="30").started()
+    one.group.disk.hang()
+    stopped = one.node.stop(timeout=20.0)
+    assert (stopped.code, "not answering" in stopped.reason, one.group.active) == (1, True, {"a", "b"}), stopped
 
 
 def test_a_stop_on_a_dead_disk_removes_closed_volumes(resource: MakeResource) -> None:
@@ -159,22 +169,44 @@ def test_a_writer_that_cannot_be_ended_makes_stop_fail(resource: MakeResource) -
     assert one.node.stop().code == 0
 
 
-def test_who_holds_the_lock_is_named(resource: MakeResource) -> None:
-    """A command of somebody hangs with the lock of the VG, for which all others wait without limit."""
-    one = resource().started()
-    lock = f"/run/lock/lvm/V_{one.group.name}"
+@contextmanager
+def locked(group: Group) -> Iterator[int]:
+    """Let a process hang with the lock of the VG, for which all commands of LVM wait without limit; yield its number."""
+    lock = f"/run/lock/lvm/V_{group.name}"
     script = f"import fcntl, time; f = open('{lock}', 'w'); fcntl.flock(f, fcntl.LOCK_EX); print(flush=True); time.sleep(600)"
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as holder:
         try:
             assert holder.stdout
             holder.stdout.readline()
-            run("dmsetup", "remove", f"{one.group.name.replace('-', '--')}-a")
-            result = one.node.start(timeout=20.0)
-            assert (result.code, f"held by process {holder.pid}" in result.reason) == (1, True), result
-            assert one.node.stop(timeout=30.0).code == 0, "closed volumes need no lock to be removed"
+            yield holder.pid
         finally:
             holder.kill()
+
+
+def test_who_holds_the_lock_is_named(resource: MakeResource) -> None:
+    one = resource().started()
+    with locked(one.group) as holder:
+        run("dmsetup", "remove", f"{one.group.name.replace('-', '--')}-a")
+        result = one.node.start(timeout=20.0)
+        assert (result.code, f"held by process {holder}" in result.reason) == (1, True), result
+        assert one.node.stop(timeout=30.0).code == 0, "closed volumes need no lock to be removed"
     assert one.group.active == set()
+
+
+def test_a_stop_without_lvm_waits_for_what_is_in_flight(resource: MakeResource) -> None:
+    """The disk was well when the stop began."""
+    one = resource().started()
+    with locked(one.group):
+        call = one.node.begin("stop", timeout=30.0)
+        await_true("LVM waits for the lock", lambda: running("lvchange"))
+        time.sleep(1)
+        one.group.disk.slow(20000)
+        with subprocess.Popen(["dd", f"if={one.group.disk.path}", "of=/dev/null", "iflag=direct", "count=1"]) as reading:
+            stopped = call.finish()
+            assert (stopped.code, "in flight" in stopped.reason, one.group.active) == (1, True, set()), stopped
+            one.group.disk.heal()
+            assert reading.wait(timeout=60) == 0
+    assert one.node.stop().code == 0
 
 
 @pytest.mark.parametrize("mode, reason", [("lvmlockd", "its metadata speak of system_id"), ("clvmd", "its metadata speak of system_id")])
