@@ -103,16 +103,18 @@ def clustered(agent: LvmActivate, group: lvm.VolumeGroup, tool: lvm.Lvm) -> None
 
 
 def release(agent: LvmActivate, tool: lvm.Lvm, broken: bool) -> None:
-    """Give back what the access mode holds beside the volumes."""
+    """Give back what the access mode holds beside the volumes.
+
+    Without them it hinders nobody: LVM has given their locks back with them.
+    """
     try:
         if agent.vg_access_mode == lvm_activate.LVMLOCKD and not others(agent):
             tool.change("vgchange", "--lockstop", agent.vgname, within=agent.deadline.left() / 2)
         if agent.vg_access_mode == lvm_activate.TAGGING and not broken and not others(agent):
             tool.change("vgchange", "--deltag", agent.tag, agent.vgname, within=agent.deadline.left() / 2)
     except ocf.Error as error:
-        if agent.vg_access_mode == lvm_activate.LVMLOCKD:
-            raise lvm_activate.incomplete(str(error)) from None
-        agent.log.warning(f"the tag is left on VG {agent.vgname}: {error}")
+        left = "the lockspace" if agent.vg_access_mode == lvm_activate.LVMLOCKD else "the tag"
+        agent.log.warning(f"{left} of VG {agent.vgname} is left: {error}")
 
 
 def others(agent: LvmActivate) -> bool:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import fcntl
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from ocf_lab import candidates, lvm
+from ocf_lab import access, candidates, lvm, volumes
 from ocf_py.commands import Finished
+from ocf_py.deadline import Deadline
 from ocf_py.outcomes import CommandFailed, NotInstalled
 
 if TYPE_CHECKING:
+    from ocf_lab.lvm_activate import LvmActivate
     from ocf_py.agent import Agent
 
 
@@ -219,3 +222,16 @@ def test_lvm_is_asked_where_its_files_do_not_say(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(lvm, "CONFIGURATION", str(tmp_path))
     assert lvm.Lvm(cast("Agent", Saying("  system ID: from-a-file\n")), "vg").own_id() == "from-a-file"
     assert lvm.Lvm(cast("Agent", Saying("  system ID: \n")), "vg").own_id() == ""
+
+
+@pytest.mark.parametrize("mode, left", [("lvmlockd", "the lockspace of VG vg is left"), ("tagging", "the tag of VG vg is left")])
+def test_what_cannot_be_given_back_fails_no_stop(monkeypatch: pytest.MonkeyPatch, mode: str, left: str) -> None:
+    monkeypatch.setattr(volumes, "scan", list)
+    warnings: list[str] = []
+    agent = SimpleNamespace(
+        run=Answering("  VG vg stop failed\n").run, vgname="vg", tag="pacemaker", vg_access_mode=mode, deadline=Deadline.after(10.0),
+        log=SimpleNamespace(warning=warnings.append),
+    )  # fmt: skip
+    access.release(cast("LvmActivate", agent), lvm.Lvm(cast("Agent", agent), "vg"), False)
+    [warning] = warnings
+    assert left in warning
