@@ -26,15 +26,17 @@ def order(agent: Agent) -> str:
     if not os.path.isdir(SYSTEMD) or os.path.exists(DROP_IN):
         return ""
     try:
-        agent.run("systemctl", "--no-block", "start", UNIT, within=SECONDS)
         os.makedirs(os.path.dirname(DROP_IN), exist_ok=True)
         with open(DROP_IN, "w") as file:
             file.write(f"[Unit]\nAfter={UNIT}\n")
-        agent.run("systemctl", "daemon-reload", within=SECONDS)
-    except DeadlineExceeded:
-        return ""  # systemd has been told, and is only not done yet.
     except OSError as error:
         return f"cannot order the shutdown: {DROP_IN}: {error.strerror}"
-    except Error as error:
-        return f"cannot order the shutdown: {error}"
-    return ""
+    problem = ""
+    for words in (("--no-block", "start", UNIT), ("daemon-reload",)):
+        try:
+            agent.run("systemctl", *words, within=SECONDS)
+        except DeadlineExceeded:
+            problem = problem or f"systemd is slow to take the order of the shutdown: systemctl {' '.join(words)}"
+        except Error as error:
+            problem = problem or f"cannot order the shutdown: {error}"
+    return problem

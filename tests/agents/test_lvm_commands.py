@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from ocf_lab import access, candidates, lvm, volumes
+from ocf_lab import access, candidates, lvm, shutdown, volumes
 from ocf_py.commands import Finished
 from ocf_py.deadline import Deadline
-from ocf_py.outcomes import CommandFailed, NotInstalled
+from ocf_py.outcomes import CommandFailed, DeadlineExceeded, NotInstalled
 
 if TYPE_CHECKING:
     from ocf_lab.lvm_activate import LvmActivate
@@ -235,3 +235,19 @@ def test_what_cannot_be_given_back_fails_no_stop(monkeypatch: pytest.MonkeyPatch
     access.release(cast("LvmActivate", agent), lvm.Lvm(cast("Agent", agent), "vg"), False)
     [warning] = warnings
     assert left in warning
+
+
+def test_the_shutdown_is_ordered_also_where_systemd_is_slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutdown, "SYSTEMD", str(tmp_path))
+    monkeypatch.setattr(shutdown, "DROP_IN", str(tmp_path / "resource-agents-deps.target.d/99-LVM-activate.conf"))
+    told: list[str] = []
+
+    def run(*argv: str, **_: object) -> None:
+        told.append(argv[-1])
+        raise DeadlineExceeded("systemctl is slow")
+
+    agent = cast("Agent", SimpleNamespace(run=run))
+    assert "slow to take the order" in shutdown.order(agent)
+    assert Path(shutdown.DROP_IN).read_text() == "[Unit]\nAfter=blk-availability.service\n"
+    assert told == ["blk-availability.service", "daemon-reload"]
+    assert shutdown.order(agent) == ""
