@@ -280,6 +280,8 @@ class LvmActivate(ocf.Agent):
         self.check_mode(group)
         self.memory.update(vg=f"{group.name} {group.uuid}")
         wanted = self.wanted(group)
+        if not before and set(wanted or group.lvs) <= group.skipped:
+            raise ocf.Error(f"LVM is told to skip the activation of {self.what}: lvchange -kn {self.target}")
         there = {volume.lv_uuid for volume in before if not volume.hidden}
         if before and group.mode == SYSTEM_ID and self.vg_access_mode == SYSTEM_ID:
             access.refuse_foreign(group, tool)

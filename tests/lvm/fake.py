@@ -221,7 +221,8 @@ def fullreport(found: dict[str, Any], options: dict[str, str], rest: list[str]) 
     there = {pv: disk in answering for pv, disk in group["pvs"].items()}
     pvs = [{"pv_name": group["pvs"][pv] if here else "[unknown]", "pv_uuid": dashed(pv), "pv_missing": "" if here else "missing"}
            for pv, here in there.items()]  # fmt: skip
-    lvs = [{"lv_name": lv, "lv_uuid": dashed(volume["uuid"])} for lv, volume in group["lvs"].items()]
+    lvs = [{"lv_name": lv, "lv_uuid": dashed(volume["uuid"]), "lv_skip_activation": "skip activation" if volume.get("skip") else ""}
+           for lv, volume in group["lvs"].items()]  # fmt: skip
     vg = {"vg_name": rest[0], "vg_uuid": dashed(group["uuid"]), "vg_systemid": group["owner"], "vg_lock_type": "", "vg_clustered": "",
           "vg_exported": "exported" if group["exported"] else "", "vg_tags": ",".join(group["tags"]),
           "vg_autoactivation": "enabled" if group["autoactivation"] else ""}  # fmt: skip
@@ -274,11 +275,13 @@ def lvchange(found: dict[str, Any], options: dict[str, str], rest: list[str]) ->
     accessible(group, name, options, active=not activating and any(mapped(name, volume) in here for volume in wanted))
     for volume in wanted:
         folder = here.get(mapped(name, volume))
-        if activating and not folder:
+        if "-ky" in options:
+            group["lvs"][volume]["skip"] = True
+        elif activating and not folder and not group["lvs"][volume].get("skip"):
             if group["lvs"][volume]["disk"] not in answering:
                 raise Refused(f"Refusing activation of partial LV {name}/{volume}.  Use '--activationmode partial' to override.")
             create(found, name, volume)
-        elif not activating and folder:
+        elif "-an" in options and folder:
             if opened(folder.name[3:]):
                 raise Refused(f"Logical volume {name}/{volume} in use.")
             remove(folder)

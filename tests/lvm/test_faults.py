@@ -310,6 +310,15 @@ def test_a_volume_that_is_active_again_under_another_number_is_not_lost(resource
     assert result.code == 0, result
 
 
+@pytest.mark.parametrize("flagged", ["a", ""])
+def test_volumes_that_lvm_is_told_to_skip(resource: MakeResource, flagged: str) -> None:
+    one = resource(lvname=flagged or None)
+    target = f"{one.group.name}/{flagged}" if flagged else one.group.name
+    run("lvchange", "-ky", target)
+    result = one.node.start(timeout=30.0)
+    assert (result.code, f"lvchange -kn {target}" in result.reason, one.group.active) == (1, True, set()), result
+
+
 def test_two_resources_of_one_group(resource: MakeResource) -> None:
     one = resource()
     first, second = one.executor("first", lvname="a"), one.executor("second", lvname="b")
