@@ -34,7 +34,7 @@ class VolumeGroup:
     """A VG as LVM reports it, whoever owns it."""
 
     __slots__ = ("autoactivation", "clustered", "exported", "lock_type", "lvs", "missing", "name", "owner", "pvs", "skipped", "snapshots",
-                 "tags", "uuid")  # fmt: skip
+                 "tags", "unseen", "uuid")  # fmt: skip
 
     def __init__(self, report: dict[str, Any]) -> None:
         group = report["vg"][0]
@@ -44,6 +44,8 @@ class VolumeGroup:
         self.autoactivation = bool(group["vg_autoactivation"])
         self.pvs: list[dict[str, str]] = report["pv"]
         self.missing = [pv["pv_uuid"] for pv in self.pvs if pv["pv_missing"]]
+        # Others that are called missing are there again, and the metadata say so of them until vgextend --restoremissing.
+        self.unseen = {pv["pv_uuid"].replace("-", "") for pv in self.pvs if pv["pv_name"] == "[unknown]"}
         self.skipped = {lv["lv_name"] for lv in report["lv"] if lv.get("lv_skip_activation")}
         self.snapshots = {lv["lv_name"] for lv in report["lv"] if "thicksnapshot" in lv.get("lv_role", "").split(",")}
         self.lvs = {lv["lv_name"]: lv["lv_uuid"].replace("-", "") for lv in report["lv"]}

@@ -373,6 +373,9 @@ class LvmActivate(ocf.Agent):
         if not group.missing:
             return ""
         text = f"{len(group.missing)} of {len(group.pvs)} PVs of VG {group.name} are missing"
+        hidden = [one.path for one in seen.pvs if one.pv_uuid in group.unseen]
+        if hidden:
+            return f"{text}, and {hidden[0]} is one, which LVM does not see: lvmdevices --adddev {hidden[0]}, or a filter in lvm.conf"
         # A disk that answers with errors is as good as missing: LVM is kept from it, and neither reads nor writes it.
         if seen.silent:
             return f"{text}, and this does not answer: {seen.trouble()}"

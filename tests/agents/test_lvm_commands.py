@@ -33,6 +33,7 @@ def test_a_report_becomes_a_group() -> None:
     group = lvm.VolumeGroup(report(vg_tags="one,two"))
     assert (group.uuid, group.owner, group.autoactivation) == ("RyuBTVliWy52eLS6PJGfp20NLeCTMAnq", "rhel1", True)
     assert (group.missing, len(group.pvs)) == (["POBNMc-NI6F-BpBu-oRAD-fUeP-6h29-NAFvM7"], 2)
+    assert group.unseen == {"POBNMcNI6FBpBuoRADfUeP6h29NAFvM7"}
     assert group.lvs == {"a": "lg700aSFGHYWYE1pH7ivbMB8sN7PjuzH"}
     assert group.tags == ["one", "two"]
     assert group.skipped == set()
