@@ -6,7 +6,7 @@ A node is a Debian 12, on which the packages that ours require have other names:
 
     rpm --force-debian --dbpath /var/lib/rpm --upgrade --force --nodeps *.rpm
 
-installs them there, and `tree.tar` has what that makes, rpm's database included, for a node without rpm.
+installs them there.
 """
 
 from __future__ import annotations
@@ -22,14 +22,6 @@ from lab import roots
 # What the packages are made from; rpm/build.sh archives no more.
 SOURCES = ("LICENSE", "README.md", "agents", "docs", "fence", "lab/manpages", "ocf_py", "rpm")
 ROOT = "dnf"  # Its Python is that of the nodes.
-BUILD = """
-set -eu
-sh rpm/build.sh --work "$1"
-mkdir -p "$1/tree"
-rpm --root "$1/tree" --force-debian --dbpath /var/lib/rpm --install --nodeps "$1"/*.rpm
-tar -C "$1/tree" -cf "$1/tree.tar" .
-rm -rf "$1/tree"
-"""
 KEPT = 5
 
 
@@ -51,7 +43,7 @@ def packages() -> Path:
         if not directory.exists():
             half = roots.fresh(directory.with_suffix(".half"))
             roots.say("building the packages for the nodes")
-            code = roots.run(ROOT, ["sh", "-c", BUILD, "build", str(half)], shares=[half])
+            code = roots.run(ROOT, ["sh", "rpm/build.sh", "--work", str(half)], shares=[half])
             if code:
                 sys.exit(f"the packages for the nodes cannot be built (exit code {code})")
             half.rename(directory)

@@ -39,13 +39,17 @@ def _share(median: float, stock: Summary | None) -> str:
     return f"{judged(met=not math.isinf(median) and median <= HALF * other)} (stock {told})"
 
 
+def _end(seconds: float) -> str:
+    return "no end" if math.isinf(seconds) else f"{seconds:.1f} s"
+
+
 def nothing(kept: Sequence[Run], scenario: str) -> str | None:
     """No disruption in any run."""
     ours = _of(kept, scenario)
     if not ours:
         return None
     worst = ours.disruption.high
-    return f"{judged(met=worst == 0)}, " + ("no end" if math.isinf(worst) else f"{worst:.1f} s")
+    return f"{judged(met=worst == 0)}, {_end(worst)}"
 
 
 def called(kept: Sequence[Run], scenario: str) -> str | None:
@@ -64,8 +68,7 @@ def returns(kept: Sequence[Run], scenario: str) -> str | None:
     if not ours:
         return None
     worst = ours.disruption.high
-    told = "no end" if math.isinf(worst) else f"{worst:.1f} s"
-    return f"{judged(met=not math.isinf(worst))}, {told}, power cycles: {ours.power_cycles()}"
+    return f"{judged(met=not math.isinf(worst))}, {_end(worst)}, power cycles: {ours.power_cycles()}"
 
 
 def stays(kept: Sequence[Run], scenario: str) -> str | None:
