@@ -57,6 +57,9 @@ def turn_autoactivation_off(agent: LvmActivate, group: lvm.VolumeGroup, tool: lv
 
 def take_over(agent: LvmActivate, group: lvm.VolumeGroup, own: str, tool: lvm.Lvm) -> None:
     agent.log.info(f"taking VG {group.name} over from {group.owner}")
+    lasting = lvm.lasting_name(own)
+    if lasting:
+        agent.log.warning(f"{own}, which VG {group.name} gets as its owner, is a transient host name: hostnamectl set-hostname {lasting}")
     majority = ["--majoritypvs"] if agent.majority_pvs and group.missing else []
     try:
         tool.change("vgchange", "-y", *majority, "--config", f'local/extra_system_ids=["{group.owner}"]', "--systemid", own, group.name)

@@ -6,6 +6,7 @@ they are read first, side by side, in guarded children.  What the label says is 
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import re
@@ -16,15 +17,17 @@ from . import block, probe, volumes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
     from typing import Any
 
     from ocf_py.deadline import Deadline
     from ocf_py.guard import Guards
 
-DEVICES_FILE = "/etc/lvm/devices/system.devices"
+DEVICES = "/etc/lvm/devices"
 PATIENCE_SECONDS = 3.0  # After that LVM is asked with what has answered; the silent ones go on being waited for.
-NEVER = ("ram", "zram", "sr", "fd", "nbd", "mtdblock")
+NEVER = ("ram", "zram", "sr", "fd", "mtdblock")
+# What a device answers that holds nothing for this node: a drive without a disk, the secondary of a DRBD.
+EMPTY = (errno.ENOMEDIUM, errno.EMEDIUMTYPE)
 
 # The on-disk format (lib/format_text/layout.h, lib/label/label.h): a label in one of the first four sectors, in it the PV's
 # identifier, its data areas and its metadata areas; at the start of a metadata area where the current text lies, which begins with
@@ -35,12 +38,15 @@ AREA_MAGIC = b" LVM2 x[5A%r0N*>"
 
 
 class Candidate:
-    """A block device that may be a PV: its kernel name, and what its label says once it has been read."""
+    """A block device that may be a PV: its kernel name, and what its label says once it has been read.
 
-    __slots__ = ("device", "kernel", "pv_uuid", "trouble", "vg", "vg_uuid")
+    `holders` are the VGs that have active volumes on it, by the kernel's word.
+    """
 
-    def __init__(self, device: str, kernel: str) -> None:
-        self.device, self.kernel = device, kernel
+    __slots__ = ("device", "holders", "kernel", "pv_uuid", "trouble", "vg", "vg_uuid")
+
+    def __init__(self, device: str, kernel: str, holders: Collection[str] = ()) -> None:
+        self.device, self.kernel, self.holders = device, kernel, holders
         self.pv_uuid = self.vg = self.vg_uuid = ""
         self.trouble: probe.Trouble | None = None
 
@@ -58,16 +64,17 @@ def find() -> list[Candidate]:
         if not device or name.startswith(NEVER) or block.read(folder, "size") in ("", "0"):
             continue
         uuid = block.read(folder, "dm/uuid")
-        if not uuid.startswith("LVM-") and not part_of_another(folder):
-            found.append(Candidate(device, name.replace("!", "/")))
+        holders = [f"{folder}/holders/{holder}/dm" for holder in block.listing(f"{folder}/holders")]
+        if not uuid.startswith("LVM-") and not part_of_another(folder, holders):
+            groups = {block.logical_volume(block.read(holder, "name")).partition("/")[0] for holder in holders}
+            found.append(Candidate(device, name.replace("!", "/"), groups))
     return found
 
 
-def part_of_another(folder: str) -> bool:
+def part_of_another(folder: str, holders: list[str]) -> bool:
     """Return whether a device is a path of a map, a member of an array, or a disk with partitions: nothing that LVM may use itself."""
-    for holder in block.listing(f"{folder}/holders"):
-        if not block.read(folder, "holders", holder, "dm/uuid").startswith("LVM-"):
-            return True
+    if not all(block.read(holder, "uuid").startswith("LVM-") for holder in holders):
+        return True
     return any(os.path.exists(f"{folder}/{name}/partition") for name in block.listing(folder))
 
 
@@ -79,7 +86,7 @@ def examine(found: list[Candidate], limits: probe.Limits, guards: Guards, within
         trouble = looked.trouble()
         if looked.error is None:
             one.pv_uuid, one.vg, one.vg_uuid = (looked.value.get(name, "") for name in ("pv_uuid", "vg", "vg_uuid"))
-        else:
+        elif not isinstance(looked.error, OSError) or looked.error.errno not in EMPTY:
             one.trouble = trouble
 
 
@@ -97,26 +104,22 @@ class Seen:
         return [one for one in self.answered if one.pv_uuid]
 
     @property
-    def failing(self) -> bool:
-        """Whether a disk answers, and with an error."""
-        return any(isinstance(one.trouble, probe.StorageError) for one in self.troubled)
-
-    @property
     def silent(self) -> bool:
         """Whether a disk does not answer, not even with an error."""
         return any(not isinstance(one.trouble, probe.StorageError) for one in self.troubled)
 
+    def lost(self, vg: str) -> bool:
+        """Return whether disks that may be those of a VG all answer, and one of them with an error."""
+        return not self.silent and any(not one.holders or vg in one.holders for one in self.troubled)
+
     def of(self, vg: str) -> list[Candidate]:
         return [one for one in self.answered if one.vg == vg]
 
-    def narrowing(self, trusted: Collection[str] = ()) -> list[str]:
-        """Return the options that let LVM see only what has answered; none where all have, since they override its filters.
+    def narrowing(self, listed: Collection[str] | None, trusted: Collection[str] = ()) -> list[str]:
+        """Return the options that let LVM see only what has answered: they override its filters and its devices file, `listed`.
 
         `trusted` are devices that have answered a moment ago, and are not to be hidden for being slow now.
         """
-        if not self.troubled:
-            return []
-        listed = devices_file()
         allowed = [one.path for one in self.pvs if listed is None or one.pv_uuid in listed]
         allowed += [one.path for one in self.troubled if one.device in trusted and one.trouble and one.trouble.unanswered]
         # An empty list would mean all devices.
@@ -129,15 +132,18 @@ class Seen:
         return f"{self.troubled[0].trouble}{more}"
 
 
-def devices_file() -> set[str] | None:
-    """Return the identifiers of the PVs in LVM's devices file (lvmdevices(8)), None where there is no such file."""
+def devices_file(settings: Mapping[str, str]) -> set[str] | None:
+    """Return the identifiers of the PVs in the devices file that LVM goes by (lvmdevices(8)), None where it goes by none."""
+    path = f"{DEVICES}/{settings.get('devicesfile') or 'system.devices'}"
+    if settings.get("use_devicesfile", "1") != "1":
+        return None
     try:
-        with open(DEVICES_FILE) as file:
+        with open(path) as file:
             lines = file.read().splitlines()
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise Error(f"cannot read {DEVICES_FILE}: {error.strerror}") from None
+        raise Error(f"cannot read {path}: {error.strerror}") from None
     fields = [dict(word.partition("=")[::2] for word in line.split()) for line in lines if line.startswith("IDTYPE=")]
     return {entry.get("PVID", "") for entry in fields}
 

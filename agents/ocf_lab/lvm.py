@@ -17,13 +17,16 @@ if TYPE_CHECKING:
     from ocf_py.commands import Finished
 
 CONFIGURATION = "/etc/lvm"
+HOSTNAME = "/etc/hostname"
 LOCKS = "/run/lock/lvm"  # lvm.conf(5), global/locking_dir
+BESIDE = ("WARNING", "Fix duplicate", "File descriptor", "Reading ")  # So begins what LVM says beside the cause of a failure.
 WRITER, READER = "lvm", "lvm.report"  # The targets under which a command is recorded: one of each at a time.
 # A comment, a string, a sign or a name in LVM's configuration.
 WORD = re.compile(r"""\#[^\n]*|"(?:\\.|[^"\\])*"|'[^']*'|[{}=,\[\]]|[^\s"'{}=,\[\]#]+""")
+CHANGE_PART = 0.8  # Of the time that is left, for a command that changes something: the rest is for undoing what it has not finished.
 READ_ONLY = ("--foreign", "--nolocking", "--readonly")
 SETTINGS = ("global/system_id_source", "local/system_id", "activation/volume_list", "activation/auto_activation_volume_list",
-            "devices/use_devicesfile", "global/use_lvmlockd")  # fmt: skip
+            "devices/use_devicesfile", "devices/devicesfile", "global/use_lvmlockd")  # fmt: skip
 
 
 class NotFound(Error):
@@ -68,6 +71,7 @@ class Lvm:
 
     def change(self, command: str, *words: str, within: float | None = None) -> Finished:
         """Run a command that writes to the VG or activates.  Raises Error with what LVM says."""
+        within = self.agent.deadline.left() * CHANGE_PART if within is None else within
         return self._run(command, *self.narrowing, *words, target=WRITER, writes=True, within=within)
 
     def ask(self, *words: str, within: float | None = None, target: str = READER) -> str:
@@ -176,7 +180,7 @@ def said(finished: object) -> str:
     """Return the cause among what LVM has printed: the first line that is no warning."""
     err, out, code = getattr(finished, "err", ""), getattr(finished, "out", ""), getattr(finished, "code", 0)
     lines = [line.strip() for line in (err or out).splitlines() if line.strip()]
-    causes = [line for line in lines if not line.startswith(("WARNING", "Fix duplicate", "File descriptor", "Reading "))] or lines
+    causes = [line for line in lines if not line.startswith(BESIDE) and ": open failed: " not in line] or lines
     return " ".join(causes[:1]) or f"exit code {code}"
 
 
@@ -195,7 +199,7 @@ def lock_holder(vg: str) -> str:
 def why_not_found(vg: str, seen: candidates.Seen, settings: dict[str, str]) -> str:
     """Return the reason, with what to do, why LVM does not see a VG."""
     holding = seen.of(vg)
-    listed = candidates.devices_file() if settings.get("use_devicesfile") == "1" else None
+    listed = candidates.devices_file(settings)
     unlisted = [one.path for one in holding if listed is not None and one.pv_uuid not in listed]
     if unlisted:
         return f"{unlisted[0]} is not in LVM's devices file: lvmdevices --adddev {unlisted[0]}"
@@ -225,11 +229,15 @@ def why_not_active(vg: str, settings: dict[str, str]) -> str:
 
 def transient_name(owner: str, own: str) -> str:
     """Return a hint where the VG belongs to this node's lasting name, and this node goes by another one at the moment."""
+    lasting = lasting_name(own)
+    return f"; the host name {own} is transient: hostnamectl set-hostname {lasting}" if lasting and lasting == owner else ""
+
+
+def lasting_name(own: str) -> str:
+    """Return the name that this node has after its next boot where its system id is another name, "" where it is not."""
     try:
-        with open("/etc/hostname") as file:
+        with open(HOSTNAME) as file:
             lasting = file.read().strip()
     except OSError:
         return ""
-    if lasting and lasting != os.uname().nodename and lasting == owner:
-        return f"; the host name {own} is transient: hostnamectl set-hostname {lasting}"
-    return ""
+    return lasting if own == os.uname().nodename != lasting else ""

@@ -176,8 +176,13 @@ class Volumes(storage.Devices):
         return [volume for volume in found if self.ours(volume)]
 
     def here(self) -> list[Volume]:
-        """Return all devices of this resource that are on this node."""
-        return [volume for volume in scan() if self.ours(volume)]
+        """Return all devices of this resource that are on this node.
+
+        A thick snapshot that `lv` names is there whenever its origin is, and is none of this resource's: a start refuses it.
+        """
+        found = [volume for volume in scan() if self.ours(volume)]
+        recorded = {volume.uuid for volume in self.recorded()} if self.lv else set()
+        return [volume for volume in found if not self.lv or volume.uuid in recorded or not is_snapshot(volume.device)]
 
     def active(self) -> list[Volume]:
         """Return the recorded volumes; where one of them is not here, or not under its number, look at every device of the node."""
@@ -201,6 +206,20 @@ class Volumes(storage.Devices):
         """Return the children at work on these volumes or beneath them, and commands; a start has read other disks too."""
         reach = {*self.devices(), *(lower for volume in self.active() for lower in physical(volume.device))}
         return [child for child in super().children() if child.facts.get("device", "") in ("", *reach)]
+
+    def await_readers(self) -> str:
+        """End the reads of this resource's monitors that are unanswered: they keep the volumes open.
+
+        Slow storage is waited for until its silence is a hang; returns that, or "".
+        """
+        wait = self.agent.deadline.part(0.5)
+        while wait.left() and (left := [child for child in self.children() if child.instance == self.instance]):
+            for child in left:
+                child.end()
+            if stuck := self.stuck():
+                return stuck
+            time.sleep(0.05)
+        return ""
 
     def probes(self, volumes: Iterable[Volume]) -> list[DeviceProbe]:
         limits = self.limits()

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import ctypes
-import os
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 from lab.bench import cost, report
+from lab.bench.agents import BASE, called, stuck
+from lab.bench.many import mounted
 from lab.bench.report import Figure
-from lab.bench.setting import BASE, EXAMPLES, IO_TIMEOUT, Setting, called, setting
+from lab.bench.setting import EXAMPLES, IO_TIMEOUT, OURS, Setting, setting
 
-MS_BIND, MNT_DETACH = 4096, 2
 SLOW_SECONDS = 0.3
 ONE, SPREAD, STOCK = "monitor, one device", "monitor, pg_wal and a tablespace on devices of their own", "stock pgsql monitor"
 
@@ -96,23 +94,6 @@ def mounts(here: Setting, rounds: int) -> list[Figure]:
     ]
 
 
-@contextmanager
-def mounted(count: int) -> Iterator[None]:
-    """Mount a directory at so many places; of this root's mount namespace alone."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    places = [f"/tmp/mounts/{number}" for number in range(count)]
-    os.makedirs("/tmp/mounted", exist_ok=True)
-    try:
-        for place in places:
-            os.makedirs(place, exist_ok=True)
-            if libc.mount(b"/tmp/mounted", place.encode(), None, MS_BIND, None):
-                raise OSError(ctypes.get_errno(), "cannot mount", place)
-        yield
-    finally:
-        for place in places:
-            libc.umount2(place.encode(), MNT_DETACH)
-
-
 def hang(here: Setting, repeats: int) -> list[Figure]:
     """How soon the monitor and the stop answer while the storage hangs, and what that costs."""
     healthy = cost.interleaved([BASE, here.single.ours(ONE)], 3)
@@ -120,7 +101,7 @@ def hang(here: Setting, repeats: int) -> list[Figure]:
     here.disks["data"].hang()
     command = here.single.ours("monitor while the storage hangs", codes=(1,), leaves=True)
     answers = [cost.run(command) for _ in range(repeats)]
-    children = here.stuck()
+    children = stuck(OURS)
     stop = cost.run(here.single.ours("stop while the storage hangs", "stop", interval=0.0, codes=(1,), leaves=True))
     here.disks["data"].heal()
     limit = IO_TIMEOUT + 1

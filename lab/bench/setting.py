@@ -9,33 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.bench import cost
-from ocf_py.testing import profiles
+from lab.bench.agents import AGENTS, called
 from tests.faults.disk import FaultDisk
 from tests.postgres import Database, own
 
-AGENTS = Path("/usr/lib/ocf/resource.d")
 OURS, STOCK = AGENTS / "lab/pgsql-storage", AGENTS / "heartbeat/pgsql"
 # The example agents: upstream's in Python, and those in shell that do nothing but look for a file.
 EXAMPLES = {
     "dummypy": AGENTS / "heartbeat/dummypy", "heartbeat Dummy": AGENTS / "heartbeat/Dummy", "pacemaker Dummy": AGENTS / "pacemaker/Dummy",
 }  # fmt: skip
-PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
-BASE = cost.Command("base", ("/usr/bin/python3", "-I", "-c", "pass"), {"PATH": PATH})
 IO_TIMEOUT = 2.0
-TIMEOUT = 60.0
-
-
-def called(
-    name: str, agent: Path, action: str, parameters: Mapping[str, str], *, instance: str, level: int | None = None, interval: float = 0.0,
-    codes: Sequence[int] = (0,), leaves: bool = False,
-) -> cost.Command:  # fmt: skip
-    """Return an action with the environment that pacemaker-execd gives it.
-
-    There is no system log: a log that nobody reads would stop the stock agents, and one that is read would cost CPU beside them.
-    """
-    request = profiles.Request(agent=agent, action=action, instance=instance, provider=agent.parent.name, node="node1", timeout=TIMEOUT,
-                               interval=interval, level=level, log_file=Path("/var/log/pacemaker.log"), parameters=parameters)  # fmt: skip
-    return cost.Command(name, (str(agent), action), profiles.PROFILES["execd"].environment(request), codes, leaves)
 
 
 @dataclass(frozen=True)
@@ -64,17 +47,6 @@ class Setting:
     disks: Mapping[str, FaultDisk]
     single: Guarded  # All on one device.
     spread: Guarded  # pg_wal on a second, a tablespace on a third one.
-
-    def stuck(self) -> int:
-        """Return the number of processes of our agent that sleep uninterruptibly."""
-        found = 0
-        for pid in filter(str.isdigit, os.listdir("/proc")):
-            try:
-                head, _, tail = Path(f"/proc/{pid}/stat").read_text().rpartition(")")
-            except OSError:
-                continue
-            found += "(pgsql-storage" in head and tail.split()[0] == "D"
-        return found
 
 
 @contextmanager

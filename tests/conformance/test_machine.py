@@ -17,7 +17,7 @@ pytestmark = pytest.mark.once
 
 HERE = Path(__file__).parent
 MANY = settings(
-    max_examples=40, stateful_step_count=25, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)
+    max_examples=25, stateful_step_count=25, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)
 )
 # An agent that is wrong on purpose needs no shortest example of it.
 FIRST = settings(MANY, phases=[Phase.generate], report_multiple_bugs=False)

@@ -55,7 +55,7 @@ def test_every_broken_agent_is_in_the_table() -> None:
 
 
 def test_a_correct_agent_passes_everything() -> None:
-    report = conformance.conform(FLAG, {"word": "hello"})
+    report = conformance.conform(FLAG, {"word": "hello"}, kills=5)
     assert complaints(report) == {}
     assert report.not_stopped == ""
     assert report.named(conformance.NOT_APPLICABLE) <= {"metadata DTD", "metadata schema", "status"}
@@ -72,7 +72,7 @@ def test_a_broken_agent_is_caught_by_the_check_that_names_its_fault(name: str) -
 
 
 def command(*words: str) -> list[str]:
-    return [sys.executable, "-m", "ocf_py.testing.conformance", *words]
+    return [sys.executable, "-m", "ocf_py.testing.conformance", "--kills", "2", *words]
 
 
 def test_the_command_prints_a_table_and_tells_by_its_exit_code() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import itertools
 import json
 import subprocess
@@ -34,6 +36,15 @@ class Inside(room.Room):
         return {"PATH": room.PATH, "HOME": "/root", "LC_ALL": "C.UTF-8"}
 
 
+@functools.cache
+def once_by_pcs(setting: Setting) -> ElementTree.Element:
+    return configure.made_by_pcs(Inside(), setting)
+
+
+def made_by_pcs(setting: Setting) -> ElementTree.Element:
+    """Return a configuration of one's own: pcs takes long over each, and more than one test looks at some."""
+    return copy.deepcopy(once_by_pcs(setting))
+
 
 def primitive(configuration: ElementTree.Element, name: str) -> ElementTree.Element:
     found = configuration.find(f".//primitive[@id='{name}']")
@@ -48,7 +59,7 @@ def pairs(element: ElementTree.Element, kind: str) -> dict[str, str]:
 @pytest.mark.cluster
 @pytest.mark.parametrize("setting", SETTINGS, ids=str)
 def test_pcs_and_pacemaker_take_every_setting(setting: Setting, tmp_path: Path) -> None:
-    configuration = configure.made_by_pcs(Inside(), setting)
+    configuration = made_by_pcs(setting)
     assert [found.attrib["id"] for found in configuration.iter("primitive")] == [*state.FENCES, *setting.resources()]
     cib = ElementTree.Element("cib", {"crm_feature_set": "3.16.1", "validate-with": "pacemaker-3.9", "epoch": "1", "num_updates": "0",
                                       "admin_epoch": "0"})  # fmt: skip
@@ -62,7 +73,7 @@ def test_pcs_and_pacemaker_take_every_setting(setting: Setting, tmp_path: Path) 
 
 @pytest.mark.cluster
 def test_the_document_s_cluster() -> None:
-    configuration = configure.made_by_pcs(Inside(), DOCUMENT)
+    configuration = made_by_pcs(DOCUMENT)
     second = pairs(primitive(configuration, "fence-rhel2"), "instance_attributes")
     assert second | {"ip": "pve2.lab.example", "pcmk_delay_base": "15s", "pcmk_delay_max": "30s", "plug": "222"} == second
     assert "pcmk_delay_base" not in pairs(primitive(configuration, "fence-rhel1"), "instance_attributes")
@@ -74,7 +85,7 @@ def test_the_document_s_cluster() -> None:
 
 @pytest.mark.cluster
 def test_our_agents_need_no_word_on_monitors() -> None:
-    configuration = configure.made_by_pcs(Inside(), OURS)
+    configuration = made_by_pcs(OURS)
     server = primitive(configuration, "pg-db")
     assert (server.get("provider"), server.get("type")) == ("lab", "pgsql-storage")
     levels = {op.get("interval"): op.get("OCF_CHECK_LEVEL", "0") for op in server.findall("operations/op[@name='monitor']")}
@@ -101,7 +112,7 @@ def test_a_push_keeps_what_the_cluster_wrote_itself(monkeypatch: pytest.MonkeyPa
         return subprocess.CompletedProcess([], 0, live, "")
 
     monkeypatch.setattr(ssh, "run", run)
-    configure.push(Inside(), configure.made_by_pcs(Inside(), OURS), json.dumps({"agents": "lab"}))
+    configure.push(Inside(), made_by_pcs(OURS), json.dumps({"agents": "lab"}))
     told = ElementTree.fromstring(pushed[0])
     assert [node.get("uname") for node in told.iter("node")] == ["rhel1"]
     assert "old" not in [found.get("id") for found in told.iter("primitive")]

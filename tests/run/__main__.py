@@ -1,4 +1,4 @@
-"""Run the linters and the suite in the distribution roots, and the smoke lab on the machine itself.
+"""Run the linters and the suite in the distribution roots, and what needs virtual machines on the machine itself.
 
     python3 -m tests.run [PART...] [--jobs N] [--limit SECONDS] [-- PYTEST ARGUMENTS]
 
@@ -20,25 +20,31 @@ RESULTS = Path("dist", "tests")
 
 # name: root, what it shows, the tests.  What a root has not got is deselected here and nowhere else, and so is what need not be shown
 # again: `once` is what has long waits in it and no difference between the roots: disks that hang, which are the kernel's; the harness
-# that examines agents; sweeps over instants to be killed at; what fence_pve makes of each answer.  Two lanes are about equally long.
+# that examines agents; sweeps over instants to be killed at; what fence_pve makes of each answer.
 EVERYWHERE = "not lint and not cluster and not once and not machine and not rpm and not dnf"
 TABLE = {
     "style": ("bookworm", "linters, and this runner itself", "lint"),
     "cluster": ("bookworm", "all that needs Pacemaker, pcs or the stock agents", "cluster and not lint and not machine"),
     "once": ("bullseye", "what one root shows for all", "once and not lint and not cluster and not machine"),
     "bullseye": ("bullseye", "all else", EVERYWHERE),
-    "trixie": ("trixie", "all else", EVERYWHERE),
     "bookworm": ("bookworm", "all else", EVERYWHERE),
+    "trixie": ("trixie", "what a newer Python or PostgreSQL can break", EVERYWHERE),
     "rpm": ("rpm", "the packages, installed with rpm", "rpm"),
     "dnf": ("dnf", "the packages, from a repository", "dnf"),
 }
 
-# Two virtual machines without hardware help keep both processors of a small machine busy, and a node that is late is fenced: the lab
-# runs when all else is done.
-LAB = "lab"
-LAB_SHOWS = "two nodes, S4 and S6 with our agents: the machine itself"
-LAB_SECONDS = 1500.0
-PARTS = (*TABLE, LAB)
+# Where a part runs not all that its marker leaves, unless the arguments say otherwise.
+PATHS = {"trixie": ["tests/framework", "tests/fence", "tests/proxmox", "tests/agents/test_pgsql_lifecycle.py"]}
+
+# What boots virtual machines runs on the machine itself.  Without hardware help two of them keep both processors of a small machine
+# busy, and a node that is late is fenced: the lab runs when all else is done.  The one node of LVM-activate takes one processor, and
+# longest of all: it comes first.
+NODE, LAB = "node", "lab"
+MACHINES = {
+    NODE: ("LVM-activate on device-mapper, LVM and multipath: a node of the lab", ["tests.lvm.node", "--events"], 2400.0),
+    LAB: ("two nodes, S4 and S6 with our agents: the lab", ["tests.lab.smoke", str(RESULTS / LAB)], 1500.0),
+}
+PARTS = (NODE, *TABLE, LAB)
 
 # A line on standard input, or its end, becomes Ctrl-C for pytest, which then takes down what the test at hand has set up.
 STOPPABLE = 'exec 3<&0; { read -r _ <&3; kill -INT $$; } >/dev/null 2>&1 & exec "$@" 3<&- </dev/null'
@@ -47,14 +53,15 @@ PYTEST = ["python", "-m", "pytest", "-p", "tests.run.events", "--color=no", "--d
 
 
 def part(name: str, limit: float, arguments: list[str]) -> runner.Part:
-    if name == LAB:
-        smoke = ["sh", "-c", STOPPABLE, "stoppable", sys.executable, "-m", "tests.lab.smoke", str(RESULTS / LAB)]
-        return runner.Part(name, LAB_SHOWS, smoke, min(limit, LAB_SECONDS), alone=True)
+    if name in MACHINES:
+        title, module, seconds = MACHINES[name]
+        words = ["sh", "-c", STOPPABLE, "stoppable", sys.executable, "-m", *module]
+        return runner.Part(name, title, words, min(limit, seconds), alone=name == LAB)
     root, shows, marker = TABLE[name]
     machine = roots.ROOTS[root]
     enter = [sys.executable, "-m", "lab.roots", "run", "--set", "COLUMNS=140", root, "--", "sh", "-c", STOPPABLE, "stoppable"]
     title = f"{shows}: Debian {machine.suite}, Python {machine.python}, PostgreSQL {machine.postgresql}"
-    return runner.Part(name, title, [*enter, *PYTEST, "-m", marker, *arguments], limit)
+    return runner.Part(name, title, [*enter, *PYTEST, "-m", marker, *(arguments or PATHS.get(name, []))], limit)
 
 
 def remove_leftovers() -> bool:
@@ -66,9 +73,9 @@ def remove_leftovers() -> bool:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python3 -m tests.run", description="Run the linters, the suite and the smoke lab")
+    parser = argparse.ArgumentParser(prog="python3 -m tests.run", description="Run the linters, the suite and the virtual machines")
     parser.add_argument("parts", nargs="*", metavar="PART",
-                        help=f"{', '.join(PARTS)}; all of them when none is given, {LAB} only without arguments for pytest")  # fmt: skip
+                        help=f"{', '.join(PARTS)}; all of them when none is given, {NODE} and {LAB} only without arguments")  # fmt: skip
     parser.add_argument("--jobs", type=int, default=1, help="how many parts run at a time (default: %(default)s)")
     parser.add_argument("--limit", type=float, default=3600.0, help="seconds that a part may take (default: %(default)g)")
     words = sys.argv[1:]
@@ -80,7 +87,7 @@ def main() -> int:
         sys.exit("make test: namespaces, loop devices and mounts need root")
     os.chdir(roots.TREE)
     clean = remove_leftovers()
-    # What narrows the suite has nothing to say to the lab.
+    # What narrows the suite has nothing to say to the virtual machines.
     names = given.parts or (TABLE if arguments else PARTS)
     code = runner.run([part(name, given.limit, arguments) for name in names], RESULTS, given.jobs)
     # What was there before is no fault of these tests.

@@ -15,7 +15,7 @@ import pytest
 
 from tests.run import __main__ as program
 from tests.run import runner
-from tests.run.__main__ import LAB, STOPPABLE, TABLE
+from tests.run.__main__ import LAB, NODE, STOPPABLE, TABLE
 from tests.style.sources import TREE
 
 # The runner is the machine's business, not a root's: once is enough.
@@ -135,9 +135,9 @@ def test_a_part_that_wants_to_be_alone_is(suite: Path, order: tuple[str, ...]) -
 
 
 @pytest.mark.parametrize("words, names", [
-    ([], [*TABLE, LAB]), (["--", "-k", "startup"], list(TABLE)), ([LAB], [LAB]), (["style", LAB, "--", "-x"], ["style", LAB]),
+    ([], [NODE, *TABLE, LAB]), (["--", "-k", "startup"], list(TABLE)), ([LAB], [LAB]), (["style", LAB, "--", "-x"], ["style", LAB]),
 ])  # fmt: skip
-def test_what_narrows_the_suite_does_not_boot_the_lab(words: list[str], names: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_narrows_the_suite_boots_no_machine(words: list[str], names: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     begun: list[str] = []
 
     def record(parts: list[runner.Part], *_: object) -> int:
@@ -152,11 +152,16 @@ def test_what_narrows_the_suite_does_not_boot_the_lab(words: list[str], names: l
     assert begun == names
 
 
-def test_the_lab_is_bounded_and_alone() -> None:
-    made = program.part(LAB, 3600.0, [])
-    assert made.alone
-    assert made.limit == 1500.0
+def test_the_machines_are_bounded_and_the_lab_is_alone() -> None:
+    node, lab = (program.part(name, 3600.0, []) for name in (NODE, LAB))
+    assert (node.alone, lab.alone) == (False, True)
+    assert (node.limit, lab.limit) == (2400.0, 1500.0)
     assert program.part(LAB, 60.0, []).limit == 60.0
+
+
+def test_arguments_take_the_place_of_what_a_part_is_narrowed_to() -> None:
+    assert program.part("trixie", 60.0, []).command[-1].startswith("tests/")
+    assert list(program.part("trixie", 60.0, ["-k", "startup"]).command[-4:]) == ["-m", program.EVERYWHERE, "-k", "startup"]
 
 
 def processes(word: str) -> Iterator[int]:

@@ -26,7 +26,7 @@ PATIENCE = 3.0
 # io_timeout=auto on a disk that is not on iSCSI.
 IO_TIMEOUT = 20.0
 STOP_SECONDS = 3.0
-LOAD_SECONDS = float(os.environ.get("OCF_LAB_LOAD_SECONDS", "120"))
+LOAD_SECONDS = float(os.environ.get("OCF_LAB_LOAD_SECONDS", "75"))
 
 
 def options(database: Database, flag: str, **more: str) -> list[str]:
