@@ -103,14 +103,17 @@ class Seen:
     def pvs(self) -> list[Candidate]:
         return [one for one in self.answered if one.pv_uuid]
 
-    @property
-    def silent(self) -> bool:
-        """Whether a disk does not answer, not even with an error."""
-        return any(not isinstance(one.trouble, probe.StorageError) for one in self.troubled)
+    def silent(self, vg: str) -> bool:
+        """Return whether a disk that may be one of a VG does not answer, not even with an error."""
+        return any(not isinstance(trouble, probe.StorageError) for trouble in self.troubles(vg))
 
     def lost(self, vg: str) -> bool:
-        """Return whether disks that may be those of a VG all answer, and one of them with an error."""
-        return not self.silent and any(not one.holders or vg in one.holders for one in self.troubled)
+        """Return whether disks that may be those of a VG answer with errors, and none of them is silent."""
+        return bool(self.troubles(vg)) and not self.silent(vg)
+
+    def troubles(self, vg: str) -> list[probe.Trouble | None]:
+        """Return the troubles of disks that may be of a VG: of all but those on which the kernel has volumes of others only."""
+        return [one.trouble for one in self.troubled if not one.holders or vg in one.holders]
 
     def of(self, vg: str) -> list[Candidate]:
         return [one for one in self.answered if one.vg == vg]

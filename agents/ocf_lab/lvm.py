@@ -62,12 +62,16 @@ class VolumeGroup:
 
 
 class Lvm:
-    """LVM for one VG.  `narrowing` are options for every command: which devices it may see; `own` is the system id once it was asked."""
+    """LVM for one VG.  `narrowing` are options for every command: which devices it may see.
+
+    `own` is the system id, and `configured` are settings, once they were asked for.
+    """
 
     def __init__(self, agent: Agent, vg: str) -> None:
         self.agent, self.vg = agent, vg
         self.narrowing: list[str] = []
         self.own = ""
+        self.configured: dict[str, str] = {}
 
     def change(self, command: str, *words: str, within: float | None = None) -> Finished:
         """Run a command that writes to the VG or activates.  Raises Error with what LVM says."""
@@ -135,6 +139,8 @@ class Lvm:
 
     def settings(self) -> dict[str, str]:
         """Return the settings of lvm.conf that keep a volume group from being found or activated; {} where LVM does not say."""
+        if self.configured:
+            return self.configured
         try:
             out = self.ask("lvmconfig", "--typeconfig", "full", *SETTINGS, within=5.0, target="lvm.config")
         except CommandFailed as error:
@@ -143,7 +149,8 @@ class Lvm:
         except Error:
             return {}
         pairs = [line.partition("=") for line in out.splitlines() if "=" in line]
-        return {name.strip(): value.strip().strip('"') for name, _, value in pairs}
+        self.configured = {name.strip(): value.strip().strip('"') for name, _, value in pairs}
+        return self.configured
 
 
 def host_id() -> str:

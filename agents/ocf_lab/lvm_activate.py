@@ -23,10 +23,11 @@ PAUSE_SECONDS = 1.0  # Between two looks of a start that waits for the storage.
 OTHERS_SECONDS = 3.0  # How long a stop waits for disks that are not its own, before it keeps LVM from them.
 OPEN_SECONDS = 5.0  # A volume that was unmounted a moment ago may still be open: udev looks at it.
 RESUME_SECONDS = 2.0  # LVM suspends a volume for a moment while it changes it, as for a snapshot of a backup.
+OPEN = (" in use", " used by")  # What LVM says of a volume that somebody has open, or that another device stands on.
 REMOVABLE = ("linear", "striped")  # Targets without metadata or threads of their own: nothing is left to be written.
 
 
-def incomplete(why: str) -> ocf.Error:
+def fencing_needed(why: str) -> ocf.Error:
     """Return the error of a stop.  Pacemaker shows the last failure of a resource only, so it has to say what hangs as well."""
     return ocf.Error(f"stop incomplete, fencing needed: {why}")
 
@@ -243,6 +244,9 @@ class LvmActivate(ocf.Agent):
             tool = self.tool
             own = tool.own_id()
             beneath = {lower for volume in self.watched.active() for lower in volumes.physical(volume.device)}
+            if not beneath:
+                # An empty list of devices would be all devices to LVM.
+                raise ocf.Error(f"no disk is beneath the volumes of VG {self.vgname}")
             tool.narrowing = ["--devices", ",".join(sorted(block.node(device) for device in beneath))]
             owner = tool.owner(min(OWNER_SECONDS, self.deadline.left()))
         except ocf.Error as error:
@@ -336,7 +340,7 @@ class LvmActivate(ocf.Agent):
                 raise ocf.Error(namesakes)
             try:
                 group = tool.report(within=max(patience.left(), self.deadline.left() / 4)) if seen.pvs else None
-                problem = self.incomplete(group, seen) if group else f"{self.what} not found: {lvm.why_not_found(self.vgname, seen, {})}"
+                problem = self.missing(group, seen, tool) if group else f"{self.what} not found: {lvm.why_not_found(self.vgname, seen, {})}"
                 if group and not problem:
                     return group
             except lvm.NotFound as error:
@@ -351,7 +355,7 @@ class LvmActivate(ocf.Agent):
                     raise
                 problem = f"{seen.trouble()}; {error}"
             # A look that is cut short would take every disk for silent.
-            if patience.left() < PAUSE_SECONDS + candidates.PATIENCE_SECONDS or seen.failing:
+            if patience.left() < PAUSE_SECONDS + candidates.PATIENCE_SECONDS or seen.lost(self.vgname):
                 raise ocf.Error(problem)
             if problem != told:
                 told = problem
@@ -365,10 +369,11 @@ class LvmActivate(ocf.Agent):
         found = candidates.find()
         candidates.examine(found, self.watched.limits(), self.guards, within)
         seen = candidates.Seen(found)
-        tool.narrowing = seen.narrowing(trusted)
+        # Where all have answered LVM is left to its own configuration.
+        tool.narrowing = seen.narrowing(candidates.devices_file(tool.settings()), trusted) if seen.troubled else []
         return seen
 
-    def incomplete(self, group: lvm.VolumeGroup, seen: candidates.Seen) -> str:
+    def missing(self, group: lvm.VolumeGroup, seen: candidates.Seen, tool: lvm.Lvm) -> str:
         """Return what is wrong with a VG that misses physical volumes, "" where that is nothing or is allowed."""
         if not group.missing:
             return ""
@@ -377,12 +382,15 @@ class LvmActivate(ocf.Agent):
         if hidden:
             return f"{text}, and {hidden[0]} is one, which LVM does not see: lvmdevices --adddev {hidden[0]}, or a filter in lvm.conf"
         # A disk that answers with errors is as good as missing: LVM is kept from it, and neither reads nor writes it.
-        if seen.silent:
+        if seen.silent(group.name):
             return f"{text}, and this does not answer: {seen.trouble()}"
         if self.partial_activation or self.degraded_activation or self.majority_pvs:
             self.log.warning(text)
             return ""
-        return f"{text}: {', '.join(group.missing)}; partial_activation, degraded_activation or majority_pvs would allow that"
+        # LVM does not change the owner of what misses a disk, but with --majoritypvs.
+        foreign = self.vg_access_mode == SYSTEM_ID and group.owner != tool.own_id()
+        allowing = "majority_pvs, from LVM 2.03.20 on," if foreign else "partial_activation, degraded_activation or majority_pvs"
+        return f"{text}: {', '.join(group.missing)}; {allowing} would allow that"
 
     def check_mode(self, group: lvm.VolumeGroup) -> None:
         """Raise where the VG's metadata, or LVM's settings on this node, do not fit vg_access_mode."""
@@ -443,35 +451,37 @@ class LvmActivate(ocf.Agent):
         tool = self.tool
         beneath = {lower for volume in self.watched.here() for lower in volumes.physical(volume.device)}
         why = broken = self.broken()
+        if hang := self.watched.await_readers():
+            raise fencing_needed(hang)
         if not broken or self.vg_access_mode == LVMLOCKD:
             self.narrow(tool, self.deadline.at_most(OTHERS_SECONDS), trusted=beneath)
             why = self.deactivate_patiently(tool)
         removing = bool(self.watched.here())
         if removing:
             if self.vg_access_mode == LVMLOCKD:
-                raise incomplete(why)
+                raise fencing_needed(why)
             self.remove_devices(why)
         if broken and self.fence_on_io_error:
-            raise incomplete(f"{broken} (fence_on_io_error is set)")
+            raise fencing_needed(f"{broken} (fence_on_io_error is set)")
         if (broken or removing) and not storage.settled(beneath, self.deadline):
-            raise incomplete(f"I/O is still in flight after {why}")
+            raise fencing_needed(f"I/O is still in flight after {why}")
         access.release(self, tool, bool(broken))
 
     def refuse_known(self) -> None:
         """Raise at once where it is known that nothing could be released."""
         stuck = self.watched.stuck()
         if stuck:
-            raise incomplete(stuck)
+            raise fencing_needed(stuck)
         volume = self.still_suspended()
         if volume:
-            raise incomplete(f"LV {volume.path} is suspended; dmsetup resume {volume.name} resumes it")
+            raise fencing_needed(f"LV {volume.path} is suspended; dmsetup resume {volume.name} resumes it")
         self.refuse_writers()
 
     def refuse_writers(self) -> None:
         writers = self.watched.writers()
         if writers:
             child = writers[0]
-            raise incomplete(f"process {child.pid} ({child.target}) of {child.age:.0f} s ago may still write")
+            raise fencing_needed(f"process {child.pid} ({child.target}) of {child.age:.0f} s ago may still write")
 
     def broken(self) -> str:
         """Return the error with which the storage answers, "" where it is well.  Raises where it does not answer."""
@@ -481,7 +491,7 @@ class LvmActivate(ocf.Agent):
         troubles = sorted((found for one in probes if (found := one.trouble())), key=storage.severity)
         for trouble in troubles:
             if isinstance(trouble, probe.StorageHung) or trouble.unanswered:
-                raise incomplete(str(trouble))
+                raise fencing_needed(str(trouble))
         return next((str(trouble) for trouble in troubles if trouble.fails), "")
 
     def deactivate(self, tool: lvm.Lvm, within: float) -> None:
@@ -502,7 +512,7 @@ class LvmActivate(ocf.Agent):
                 why = str(error)
             else:
                 return ""
-            if not wait.left() or " in use" not in why:
+            if not wait.left() or not any(words in why for words in OPEN):
                 return why
             time.sleep(0.5)
 
@@ -517,11 +527,11 @@ class LvmActivate(ocf.Agent):
                 if not users and kinds and kinds <= set(REMOVABLE):
                     dm.remove(self, volume)
             except ocf.Error as error:
-                raise incomplete(f"LV {volume.path}: {error}; {why}") from None
+                raise fencing_needed(f"LV {volume.path}: {error}; {why}") from None
             if users:
-                raise incomplete(f"LV {volume.path} is open: {users}; {why}")
+                raise fencing_needed(f"LV {volume.path} is open: {users}; {why}")
             if not kinds or not kinds <= set(REMOVABLE):
-                raise incomplete(f"LV {volume.path} ({', '.join(sorted(kinds))}) cannot be removed without its disks; {why}")
+                raise fencing_needed(f"LV {volume.path} ({', '.join(sorted(kinds))}) cannot be removed without its disks; {why}")
             self.log.warning(f"removed the device of LV {volume.path} without LVM: {why}")
 
     def confirm_stopped(self) -> None:

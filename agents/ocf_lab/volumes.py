@@ -212,8 +212,8 @@ class Volumes(storage.Devices):
 
         Slow storage is waited for until its silence is a hang; returns that, or "".
         """
-        wait = self.agent.deadline.part(0.5)
-        while wait.left() and (left := [child for child in self.children() if child.instance == self.instance]):
+        own, wait = os.path.basename(self.agent.guards.folder), self.agent.deadline.part(0.5)
+        while wait.left() and (left := [one for one in self.children() if one.instance == own and one.facts.get("device")]):
             for child in left:
                 child.end()
             if stuck := self.stuck():

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from ocf_lab import access, candidates, lvm, shutdown, volumes
+from ocf_lab import access, candidates, lvm, lvm_activate, shutdown, volumes
 from ocf_py.commands import Finished
 from ocf_py.deadline import Deadline
-from ocf_py.outcomes import CommandFailed, DeadlineExceeded, NotInstalled
+from ocf_py.outcomes import CommandFailed, DeadlineExceeded, Error, NotInstalled
 
 if TYPE_CHECKING:
     from ocf_lab.lvm_activate import LvmActivate
@@ -78,6 +78,7 @@ def test_l16_the_access_mode_of_the_metadata(changed: dict[str, str], mode: str)
          'Volume group "nope" not found'),
         ("  WARNING: lvmlockd process is not running.\n  Reading VG vg without a lock.\n  VG vg start failed\n", "VG vg start failed"),
         ("  WARNING: only this\n", "WARNING: only this"),
+        ("  /dev/drbd0: open failed: Wrong medium type\n  Cannot access VG vg\n", "Cannot access VG vg"),
         ("", "exit code 5"),
     ],
 )  # fmt: skip
@@ -93,7 +94,7 @@ def candidate(number: int, pv: str, vg: str) -> candidates.Candidate:
 
 def test_why_a_group_is_not_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     listing = tmp_path / "system.devices"
-    monkeypatch.setattr(candidates, "DEVICES_FILE", str(listing))
+    monkeypatch.setattr(candidates, "DEVICES", str(tmp_path))
     holding, other = candidate(201, "p" * 32, "vg"), candidate(202, "q" * 32, "other")
     listing.write_text(f"IDTYPE=x PVID={other.pv_uuid}\n")
 
@@ -102,7 +103,7 @@ def test_why_a_group_is_not_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     assert "lvmdevices --adddev" in why(holding, other, use_devicesfile="1")
     assert "a filter in lvm.conf?" in why(holding, other, use_devicesfile="0")
-    assert "one PV identifier" in why(holding, candidate(203, "p" * 32, "vg"))
+    assert "one PV identifier" in why(holding, candidate(203, "p" * 32, "vg"), use_devicesfile="0")
     assert "none of the 1 disks" in why(other)
     assert "none of the 0 disks" in why()
 
@@ -252,3 +253,40 @@ def test_the_shutdown_is_ordered_also_where_systemd_is_slow(tmp_path: Path, monk
     assert Path(shutdown.DROP_IN).read_text() == "[Unit]\nAfter=blk-availability.service\n"
     assert told == ["blk-availability.service", "daemon-reload"]
     assert shutdown.order(agent) == ""
+
+
+def test_a_transient_host_name_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before it is written to the disks, and after."""
+    monkeypatch.setattr(lvm, "HOSTNAME", str(tmp_path / "hostname"))
+    name = os.uname().nodename
+    assert lvm.lasting_name(name) == "", "there is no such file"
+    (tmp_path / "hostname").write_text("rhel1\n")
+    assert (lvm.lasting_name(name), lvm.lasting_name("from-a-file")) == ("rhel1", "")
+    assert ("hostnamectl set-hostname rhel1" in lvm.transient_name("rhel1", name), lvm.transient_name("rhel2", name)) == (True, "")
+    warnings: list[str] = []
+    agent = SimpleNamespace(
+        run=Saying("").run, majority_pvs=False, deadline=Deadline.after(10.0), log=SimpleNamespace(info=str, warning=warnings.append)
+    )
+    access.take_over(cast("LvmActivate", agent), lvm.VolumeGroup(report(vg_systemid="rhel2")), name, lvm.Lvm(cast("Agent", agent), "vg"))
+    [warning] = warnings
+    assert f"{name}, which VG vg gets as its owner, is a transient host name: hostnamectl set-hostname rhel1" in warning
+    (tmp_path / "hostname").write_text(f"{name}\n")
+    assert lvm.lasting_name(name) == ""
+
+
+@pytest.mark.parametrize(
+    "said, tries",
+    [("Logical volume vg/a in use.", 2), ("Logical volume vg/a is used by another device.", 2), ("Volume group vg not found", 1)],
+)
+def test_a_stop_is_patient_with_what_is_open(monkeypatch: pytest.MonkeyPatch, said: str, tries: int) -> None:
+    """By udev, or by a partition table that somebody maps for a moment (lib/activate/activate.c)."""
+    monkeypatch.setattr(lvm_activate, "OPEN_SECONDS", 0.3)
+    told: list[float] = []
+
+    def deactivate(tool: lvm.Lvm, within: float) -> None:
+        told.append(within)
+        raise Error(said)
+
+    agent = SimpleNamespace(deadline=Deadline.after(10.0), deactivate=deactivate)
+    assert lvm_activate.LvmActivate.deactivate_patiently(cast("LvmActivate", agent), cast("lvm.Lvm", None)) == said
+    assert len(told) == tries

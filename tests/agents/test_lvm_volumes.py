@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from pathlib import Path
-from typing import TextIO
+from types import MappingProxyType, SimpleNamespace
+from typing import TYPE_CHECKING, TextIO, cast
 
 import pytest
 
-from ocf_lab import block, candidates, probe, volumes
+from ocf_lab import block, candidates, probe, storage, volumes
+from ocf_py.deadline import Deadline
 from ocf_py.outcomes import Error
 from tests.agents.test_block import Tree
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ocf_py.agent import Agent
+    from ocf_py.guard import Guards
 
 VG, OTHER_VG = "v" * 32, "w" * 32
 
@@ -148,6 +157,7 @@ def test_candidates_are_what_lvm_may_use(tree: Tree) -> None:
     tree.write("devices/pci/block/sda/sda1/partition", "1")
     tree.device("7:1", "loop1")
     tree.device("7:2", "loop2")
+    tree.device("43:0", "nbd0")
     volume(tree, 2, "vg-a", "dm-1")
     holders = {"sdb": "dm-1", "dm-1": "dm-2"}
     for folder in sorted(tree.root.glob("devices/**/dev")):
@@ -157,7 +167,8 @@ def test_candidates_are_what_lvm_may_use(tree: Tree) -> None:
             above = next(tree.root.glob(f"devices/**/{holders[folder.parent.name]}"))
             (folder.parent / "holders" / above.name).symlink_to(above)
     show(tree)
-    assert sorted(found.path for found in candidates.find()) == ["/dev/loop1", "/dev/mapper/mpatha", "/dev/sda1"]
+    seen = {found.path: set(found.holders) for found in candidates.find()}
+    assert seen == {"/dev/loop1": set(), "/dev/mapper/mpatha": {"vg"}, "/dev/nbd0": set(), "/dev/sda1": set()}
 
 
 GROUP = "RyuBTV-liWy-52eL-S6PJ-Gfp2-0NLe-CTMAnq"
@@ -198,21 +209,114 @@ def test_what_a_label_says(tmp_path: Path, page: bytes, pv: str, vg: str) -> Non
         os.close(descriptor)
 
 
-def test_lvm_is_narrowed_only_where_a_disk_is_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tree: Tree) -> None:
-    monkeypatch.setattr(candidates, "DEVICES_FILE", str(tmp_path / "system.devices"))
+def test_lvm_is_let_see_what_has_answered(tree: Tree) -> None:
     for number in (1, 2, 3):
         tree.device(f"7:{number}", f"loop{number}")
     found = [candidates.Candidate(f"7:{number}", f"loop{number}") for number in (1, 2, 3)]
     for one in found[:2]:
         one.pv_uuid = one.kernel.ljust(32, "x")
-    assert candidates.Seen(found).narrowing() == []
     found[2].trouble = probe.StorageError("dead", volumes.Device("disk", "/dev/loop3", "7:3"))
-    assert candidates.Seen(found).narrowing() == ["--devices", "/dev/loop1,/dev/loop2"]
-    assert candidates.Seen(found).narrowing(trusted=["7:3"]) == ["--devices", "/dev/loop1,/dev/loop2"], "it answers with errors"
+    assert candidates.Seen(found).narrowing(None) == ["--devices", "/dev/loop1,/dev/loop2"]
+    assert candidates.Seen(found).narrowing(None, trusted=["7:3"]) == ["--devices", "/dev/loop1,/dev/loop2"], "it answers with errors"
     found[2].trouble = probe.NotYet("late", volumes.Device("disk", "/dev/loop3", "7:3"))
-    assert candidates.Seen(found).narrowing() == ["--devices", "/dev/loop1,/dev/loop2"]
-    assert candidates.Seen(found).narrowing(trusted=["7:3"]) == ["--devices", "/dev/loop1,/dev/loop2,/dev/loop3"]
-    (tmp_path / "system.devices").write_text(f"# comment\nIDTYPE=loop_file IDNAME=/x DEVNAME=/dev/loop2 PVID={found[1].pv_uuid} PART=0\n")
-    assert candidates.Seen(found).narrowing() == ["--devices", "/dev/loop2"]
-    (tmp_path / "system.devices").write_text("VERSION=1.1.1\n")
-    assert candidates.Seen(found).narrowing() == ["--devices", "/dev/null"]
+    assert candidates.Seen(found).narrowing(None) == ["--devices", "/dev/loop1,/dev/loop2"]
+    assert candidates.Seen(found).narrowing(None, trusted=["7:3"]) == ["--devices", "/dev/loop1,/dev/loop2,/dev/loop3"]
+    assert candidates.Seen(found).narrowing({found[1].pv_uuid}) == ["--devices", "/dev/loop2"]
+    assert candidates.Seen(found).narrowing(set()) == ["--devices", "/dev/null"]
+
+
+def test_the_devices_file_is_the_one_that_lvm_goes_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(candidates, "DEVICES", str(tmp_path))
+    assert candidates.devices_file({"use_devicesfile": "1", "devicesfile": "system.devices"}) is None, "there is none"
+    (tmp_path / "system.devices").write_text("# comment\nIDTYPE=loop_file IDNAME=/x DEVNAME=/dev/loop2 PVID=one PART=0\n")
+    (tmp_path / "other.devices").write_text("VERSION=1.1.1\n")
+    assert candidates.devices_file({"use_devicesfile": "1", "devicesfile": "system.devices"}) == {"one"}
+    assert candidates.devices_file({"use_devicesfile": "1", "devicesfile": "other.devices"}) == set()
+    assert candidates.devices_file({"use_devicesfile": "0", "devicesfile": "system.devices"}) is None
+    assert candidates.devices_file({}) == {"one"}, "LVM did not say"
+
+
+@pytest.mark.parametrize(
+    "dead, silent, lost",
+    [
+        ([set()], [], True),
+        ([{"vg"}], [], True),
+        ([{"vg", "other"}], [], True),
+        ([{"other"}], [], False),
+        ([], [set()], False),
+        ([set()], [{"vg"}], False),
+        ([set()], [{"other"}], True),
+        ([], [], False),
+    ],
+)
+def test_when_waiting_for_the_disks_of_a_group_is_of_no_use(dead: list[set[str]], silent: list[set[str]], lost: bool) -> None:
+    """`dead` and `silent` disks, each by the groups of which the kernel has volumes on it."""
+    place = volumes.Device("disk", "/dev/loop1", "7:1")
+    found = [candidates.Candidate("7:1", "loop1", holders) for holders in (*dead, *silent)]
+    for number, one in enumerate(found):
+        one.trouble = probe.StorageError("dead", place) if number < len(dead) else probe.NotYet("late", place)
+    assert candidates.Seen(found).lost("vg") is lost
+
+
+@pytest.mark.parametrize("number, trouble", [(errno.EMEDIUMTYPE, False), (errno.ENOMEDIUM, False), (errno.EIO, True), (errno.ENXIO, True)])
+def test_a_device_that_holds_nothing_is_no_trouble(tree: Tree, number: int, trouble: bool) -> None:
+    """The secondary of a DRBD, a drive without a disk: this is what opening them brings."""
+    tree.device("7:1", "loop1")
+    one = candidates.Candidate("7:1", "loop1")
+
+    class Answering:
+        def run(self, probe: volumes.DeviceProbe, **_: object) -> None:
+            probe.error = OSError(number, os.strerror(number))
+
+    candidates.examine([one], probe.Limits(5.0, 1.0, 30.0, 0.0), cast("Guards", Answering()), Deadline.after(1.0))
+    assert bool(one.trouble) is trouble
+
+
+class Instance:
+    """As much of an agent as volumes need: a memory, the records' folder, a deadline."""
+
+    def __init__(self, folder: Path, seconds: float = 10.0, noted: Mapping[str, str] = MappingProxyType({})) -> None:
+        self.memory = Memory(noted)
+        self.guards, self.environment = SimpleNamespace(folder=f"{folder}/ocf_py/pg-lvm"), SimpleNamespace(rsctmp=str(folder))
+        self.deadline = Deadline.after(seconds)
+
+
+class Memory(dict[str, str]):
+    def get(self, name: str) -> str:  # type: ignore[override]
+        return super().get(name, "")
+
+    def section(self, prefix: str) -> dict[str, str]:
+        return {name: text for name, text in self.items() if name.startswith(prefix)}
+
+
+def watched(instance: Instance, lv: str) -> volumes.Volumes:
+    return volumes.Volumes(cast("Agent", instance), storage.Settings(5.0, 1.0, 30.0, 0.0, "read"), "vg", lv)
+
+
+def test_a_thick_snapshot_is_nobody_s_volume(tree: Tree, tmp_path: Path) -> None:
+    """It is active wherever its origin is; a resource that names it by mistake must not be called active there, and stopped."""
+    tree.device("7:1", "loop1")
+    volume(tree, 1, "vg-a-real", "loop1", layer="-real")
+    volume(tree, 2, "vg-s-cow", "loop1", layer="-cow")
+    volume(tree, 3, "vg-s", "dm-1", "dm-2")
+    volume(tree, 4, "vg-a", "dm-1")
+    show(tree)
+    assert watched(Instance(tmp_path), "s").here() == []
+    assert [found.lv for found in watched(Instance(tmp_path), "a").here()] == ["a"]
+    assert "s" in [found.lv for found in watched(Instance(tmp_path), "").here()], "it has to go with all others"
+    [snapshot] = [found for found in volumes.scan() if found.device == "253:3"]
+    assert [found.lv for found in watched(Instance(tmp_path, noted={"volume.0000": snapshot.encode()}), "s").here()] == ["s"]
+
+
+@pytest.mark.parametrize("ends, hang, told", [(True, "", ""), (False, "", ""), (False, "storage hang", "storage hang")])
+def test_a_stop_waits_for_its_own_readers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: bool, hang: str, told: str) -> None:
+    """Those of monitors, which keep the volumes open: not another resource's, nor commands.  For half of its time at most."""
+    left = [SimpleNamespace(instance=instance, facts=facts, end=lambda name=f"{instance} {facts}": ended.append(name))
+            for instance, facts in (("pg-lvm", {"device": "253:1"}), ("pg-lvm", {}), ("other", {"device": "253:1"}))]  # fmt: skip
+    ended: list[str] = []
+    monkeypatch.setattr(volumes.Volumes, "children", lambda _: left[1:] if ends and ended else left)
+    monkeypatch.setattr(volumes.Volumes, "stuck", lambda _: hang if len(ended) > 1 else "")
+    began = time.monotonic()
+    assert watched(Instance(tmp_path, seconds=1.0), "a").await_readers() == told
+    assert set(ended) == {"pg-lvm {'device': '253:1'}"}
+    assert (time.monotonic() - began > 0.4) is (not ends and not hang)
