@@ -7,11 +7,11 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypedDict
 
 import pytest
 
-from ocf_py.testing import Executor, Result
+from ocf_py.testing import Executor
 from tests.lvm.stack import DIRECTORY, MAPPER, NUMBERS, Group, Map, fakes, run
 
 OURS = Path("/usr/lib/ocf/resource.d/lab/LVM-activate")
@@ -115,21 +115,26 @@ def replaced() -> Iterator[Replace]:
 
 @pytest.fixture
 def before_lvm(replaced: Replace) -> Callable[[str], None]:
-    """Put a line of shell before every LVM command; $0 and $* are what it is called by and with."""
+    """Put a line of shell before every LVM command; $0 and $* are what it is called by and with, $REAL is LVM."""
 
     def put(line: str) -> None:
         # LVM goes by the name that it is called by.
         real = DIRECTORY / "real" / "lvm"
         real.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy("/usr/sbin/lvm", real)
-        replaced("/usr/sbin/lvm", f'{line}\ncase "$0" in */lvm) exec {real} "$@";; *) exec {real} "${{0##*/}}" "$@";; esac')
+        replaced("/usr/sbin/lvm", f'REAL={real}\n{line}\ncase "$0" in */lvm) exec {real} "$@";; *) exec {real} "${{0##*/}}" "$@";; esac')
 
     return put
 
 
-def verdict(result: Result) -> tuple[int, str]:
-    return result.code, result.reason
+class Hurry(TypedDict):
+    timeout: float
+    environment: dict[str, str]
 
 
-def with_level(node: Executor, level: int) -> Result:
-    return node.monitor(level=level, interval=10.0)
+def hurry(seconds: float) -> Hurry:
+    """Return the options of a call that takes itself to have only so many seconds: a start waits until half of them are over.
+
+    It is not killed then: on a busy machine the second that an agent keeps for its end may be too short, which is no fault of its.
+    """
+    return {"timeout": 120.0, "environment": {"OCF_RESKEY_CRM_meta_timeout": f"{seconds * 1000:.0f}"}}

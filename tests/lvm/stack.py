@@ -214,6 +214,10 @@ class Group:
         listed = [line.split("\t")[0] for line in run("dmsetup", "ls").splitlines()]
         return {name[len(prefix) :].replace("--", "-") for name in listed if name.startswith(prefix) and name[len(prefix)] != "-"}
 
+    def mapped(self, lv: str) -> str:
+        """Return device-mapper's name of a volume."""
+        return f"{self.name.replace('-', '--')}-{lv.replace('-', '--')}"
+
     def mount(self, lv: str) -> Path:
         place = DIRECTORY / f"mnt-{self.name}-{lv}"
         place.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lvm.conftest import IO_TIMEOUT, PATIENCE, MakeResource, Replace
+from tests.lvm.conftest import IO_TIMEOUT, PATIENCE, MakeResource, Replace, hurry
 from tests.lvm.stack import DIRECTORY, OTHER, await_true, run
 
 
@@ -128,7 +128,7 @@ def test_l6_missing_disks_of_a_foreign_group_are_counted(resource: MakeResource)
     one.group.disks[1].pull()
     stock = one.stock.start()
     assert (stock.code != 0, "PV" in stock.reason) == (True, False), stock
-    result = one.node.start(timeout=30.0)
+    result = one.node.start(**hurry(30))
     assert (result.code, "1 of 2 PVs of VG" in result.reason) == (1, True), result
     one.group.disks[1].plug()
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from ocf_lab import block
-from tests.lvm.conftest import MakeResource
+from tests.lvm.conftest import MakeResource, hurry
 from tests.lvm.stack import DIRECTORY, OTHER, OWN, Disk, await_true, run
 
 
@@ -24,6 +24,9 @@ def test_volumes_of_every_kind(resource: MakeResource) -> None:
     assert {"plain-one", "mirror", "thin", "snap"} <= group.active
     refused = one.executor("snapshot", lvname="snap").start()
     assert (refused.code, "with its origin only" in refused.reason) == (1, True), refused
+    # It is there with its origin, and whoever names it by mistake has no part in that.
+    wrong = one.executor("snapshot", lvname="snap")
+    assert (wrong.probe().code, wrong.stop().code, "snap" in group.active) == (7, 0, True)
     for level in (0, 10, 20):
         result = one.node.monitor(level=level)
         assert result.code == 0, result
@@ -39,7 +42,7 @@ def test_a_mirror_that_has_lost_a_leg(resource: MakeResource) -> None:
     one.group.make("mirror", "--type", "raid1", "-m1", "--nosync", "-L", "4M")
     one.group.deactivate()
     one.group.disks[1].pull()
-    refused = one.node.start(timeout=30.0)
+    refused = one.node.start(**hurry(30))
     assert (refused.code, "1 of 2 PVs of VG" in refused.reason, "degraded_activation" in refused.reason) == (1, True, True), refused
     for option in ("degraded_activation", "partial_activation"):
         node = one.executor(**{option: "yes"})
@@ -58,7 +61,7 @@ def test_a_foreign_group_that_misses_a_disk(resource: MakeResource, option: str,
     one = resource(disks=3, lvs=("a",))
     one.group.give_away()
     one.group.disks[2].pull()
-    result = one.executor(**{option: "yes"}).start(timeout=30.0)
+    result = one.executor(**{option: "yes"}).start(**hurry(30))
     assert (result.code, words in result.reason) == (code, True), result
     assert (one.group.owner, one.group.active) == (OTHER, set())
     one.group.disks[2].plug()
@@ -69,7 +72,7 @@ def test_what_is_left_of_a_volume_is_activated_where_that_is_asked_for(resource:
     one.group.make("long", "-l", "100%FREE")
     one.group.deactivate()
     one.group.disks[1].pull()
-    refused = one.executor(degraded_activation="yes").start(timeout=30.0)
+    refused = one.executor(degraded_activation="yes").start(**hurry(30))
     assert (refused.code, one.group.active) == (1, set()), refused
     node = one.executor(partial_activation="yes")
     started = node.start()
@@ -92,7 +95,7 @@ def test_two_groups_of_one_name(resource: MakeResource, owner: str) -> None:
     try:
         # It sees only its own disk, as on the node that it comes from.
         run("vgcreate", "--devices", other.path, "--setautoactivation", "n", "--systemid", owner, one.group.name, other.path)
-        result = one.node.start(timeout=30.0)
+        result = one.node.start(**hurry(30))
         listed = [line.split() for line in run("vgs", "--foreign", "--noheadings", "-o", "vg_uuid,vg_name").splitlines()]
         uuids = [uuid for uuid, name in listed if name == one.group.name]
         assert (result.code, len(uuids), [uuid for uuid in uuids if uuid not in result.reason]) == (1, 2, []), result
@@ -154,3 +157,15 @@ def test_a_stop_after_errors_waits_for_what_another_resource_has_in_flight(resou
         disk.heal()
         run("losetup", "--detach", loop)
         hanging.close()
+
+
+def test_a_stop_waits_for_the_read_of_a_monitor(resource: MakeResource) -> None:
+    """Where the volume lies its disk is slow, and elsewhere it is not: the read that a monitor has left behind keeps the volume open."""
+    one = resource(lvs=("a",), io_timeout="60", io_slow_max="60").started()
+    disk, first, last = one.group.disk, 1 << 11, 9 << 11
+    disk.table(f"0 {first} linear {disk.loop} 2048\n{first} {last - first} delay {disk.loop} {2048 + first} 20000\n"
+               f"{last} {disk.sectors - last} linear {disk.loop} {2048 + last}")  # fmt: skip
+    looked = one.node.monitor(level=10, **hurry(8))
+    assert (looked.code, "not answering yet" in looked.reason) == (190, True), looked
+    stopped = one.node.stop()
+    assert (stopped.code, one.group.active) == (0, set()), stopped
