@@ -33,8 +33,9 @@ def install(lab: Room) -> None:
     roots.build(ROOT)
     packages = next(roots.python_directory(roots.ROOTS[ROOT]).glob("lib/python3*/site-packages"))
     names = [path.name for name in PYTEST for path in packages.glob(name)]
-    packed = subprocess.run(["tar", "-C", str(packages), "-cf", "-", *names], capture_output=True, check=True, timeout=alone.INSTALL_SECONDS)
-    alone.install(lab, PLACE, SOURCES, more='tar -C "$STAGE$PLACE" -xf -', given=packed.stdout)
+    packing = ["tar", "-C", str(packages), "-cf", "-", *names]
+    pytest = subprocess.run(packing, capture_output=True, check=True, timeout=alone.INSTALL_SECONDS)
+    alone.install(lab, PLACE, SOURCES, more='tar -C "$STAGE$PLACE" -xf -', given=pytest.stdout)
 
 
 def run(lab: Room, events: bool, arguments: Sequence[str]) -> int:
