@@ -22,6 +22,8 @@ PR_SET_CHILD_SUBREAPER = 36
 HELD_BACK_SECONDS = 0.15
 # A call of strace's output that succeeded, in one line or resumed in a later one.
 BEGUN = re.compile(r"^(?:\d+ +)?(?:(clone3?|v?fork|execve)\((.*)\)|<\.\.\. (clone3?|v?fork|execve) resumed>(.*)) += (\d+)", re.MULTILINE)
+# A call of execve in strace's output: the process, and the program where the call is begun, and what it returned where it has.
+EXECUTED = re.compile(r'^(?:(\d+) +)?(?:execve\("([^"]*)"|<\.\.\. execve resumed>)(?:.*\) += (-?\d+))?', re.MULTILINE)
 # Lists that grow with the machine: directories of devices and processes, the tables of mounts and partitions.
 LISTED = re.compile(r'openat[^"]*"(/sys/[^"]*|/proc|/dev/[^"]*)", [^)]*O_DIRECTORY|"(/proc/[^"]*(?:mount|diskstats|partitions)[^"]*)"')
 
@@ -165,15 +167,38 @@ def counted(trace: str) -> Processes:
     return Processes(len(calls) - execs, execs - 1, 0)
 
 
+def programs(command: Command) -> list[str]:
+    """Return the paths of all programs that a run executes, its own first, by strace.  Raises Failed."""
+    return executed(traced(command, "-e", "trace=execve"))
+
+
+def executed(trace: str) -> list[str]:
+    """Return the programs in strace's output, those that could be executed."""
+    begun: dict[str, str] = {}
+    found = []
+    for pid, program, result in EXECUTED.findall(trace):
+        begun[pid] = program or begun[pid]
+        if result == "0":
+            found.append(begun[pid])
+    return found
+
+
 def lists(command: Command) -> list[str]:
     """Return the lists of devices, processes and mounts that a run reads, by strace.  Raises Failed."""
+    return [directory or table for directory, table in LISTED.findall(traced(command, "-e", "trace=openat,open"))]
+
+
+def traced(command: Command, *options: str) -> str:
+    """Return strace's output of a run.  Raises Failed."""
     with tempfile.TemporaryDirectory() as folder:
         trace = Path(folder, "trace")
-        argv = ["strace", "-f", "-qq", "-e", "trace=openat,open", "-o", str(trace), *command.argv]
-        code = subprocess.run(argv, env=dict(command.environment), stdin=subprocess.DEVNULL, capture_output=True).returncode
-        if code not in command.codes:
-            raise Failed(f"{command.name} ended with {code} under strace")
-        return [directory or table for directory, table in LISTED.findall(trace.read_text(errors="replace"))]
+        # Only the traced calls stop: time limits hold in what is run here too.
+        argv = ["strace", "-f", "-qq", "--seccomp-bpf", *options, "-o", str(trace), *command.argv]
+        done = subprocess.run(argv, env=dict(command.environment), stdin=subprocess.DEVNULL, capture_output=True)
+        if done.returncode not in command.codes:
+            said = done.stderr.decode(errors="replace").strip()
+            raise Failed(f"{command.name} ended with {done.returncode} under strace: {said}")
+        return trace.read_text(errors="replace")
 
 
 def descendants(pid: int) -> list[int]:

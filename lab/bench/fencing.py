@@ -22,7 +22,7 @@ from statistics import median
 
 from lab.bench import cost, report
 from lab.bench.latency import Distance
-from lab.bench.report import Figure
+from lab.bench.report import Figure, say
 from lab.proxmox.server import Standin
 from lab.proxmox.world import World
 
@@ -67,10 +67,6 @@ class Run:
     requests: int
     handshakes: int
     said: str
-
-
-def say(text: str) -> None:
-    print(f"-- {text}", file=sys.stderr, flush=True)
 
 
 class Unexpected(Exception):

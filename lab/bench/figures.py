@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 from lab.bench import cost, report
@@ -16,10 +14,6 @@ from lab.bench.setting import EXAMPLES, IO_TIMEOUT, OURS, Setting, setting
 
 SLOW_SECONDS = 0.3
 ONE, SPREAD, STOCK = "monitor, one device", "monitor, pg_wal and a tablespace on devices of their own", "stock pgsql monitor"
-
-
-def say(text: str) -> None:
-    print(f"-- {text}", file=sys.stderr, flush=True)
 
 
 # Each of these returns the figures of a part of the table.
@@ -122,21 +116,15 @@ def main() -> int:
     parser.add_argument("--hangs", type=int, default=100, help="how many monitors run while the storage hangs (%(default)s)")
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
     given = parser.parse_args()
-    say("making three disks and two databases")
+    report.say("making three disks and two databases")
     with setting() as here:
-        parts: list[tuple[str, list[Figure]]] = []
-        todo: list[tuple[str, Callable[[], list[Figure]]]] = [
+        parts = report.measured([
             ("CPU, user and system, with all descendants", lambda: cpu(here, given.rounds)),
             ("Processes and memory", lambda: processes(here)),
             ("Time", lambda: side_by_side(here, given.rounds)),
             ("Many mounts and devices", lambda: mounts(here, given.rounds)),
             ("Storage that hangs", lambda: hang(here, given.hangs)),
-        ]  # fmt: skip
-        for title, measure in todo:
-            began = time.monotonic()
-            say(f"measuring: {title}")
-            parts.append((title, measure()))
-            say(f"measured in {time.monotonic() - began:.0f} s")
+        ])  # fmt: skip
     report.tell(parts, given.json)
     return 0
 

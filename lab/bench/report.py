@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import sys
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +42,21 @@ class Figure:
     def plain(self) -> dict[str, object]:
         spread = {"low": self.value.low, "high": self.value.high} if isinstance(self.value, Ratio) else {}
         return {"what": self.what, "value": self.number, **spread, "unit": self.unit, "limit": self.limit, "verdict": self.verdict}
+
+
+def say(text: str) -> None:
+    print(f"-- {text}", file=sys.stderr, flush=True)
+
+
+def measured(todo: Sequence[tuple[str, Callable[[], Sequence[Figure]]]]) -> list[tuple[str, Sequence[Figure]]]:
+    """Measure the parts of a table, saying what takes how long."""
+    parts = []
+    for title, measure in todo:
+        began = time.monotonic()
+        say(f"measuring: {title}")
+        parts.append((title, measure()))
+        say(f"measured in {time.monotonic() - began:.0f} s")
+    return parts
 
 
 def table(parts: Sequence[tuple[str, Sequence[Figure]]]) -> str:

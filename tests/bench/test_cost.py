@@ -57,6 +57,25 @@ def test_processes_and_programs_are_counted(text: str, forks: int, execs: int) -
     assert (found.forks, found.execs) == (forks, execs)
 
 
+def test_programs_are_named_in_turn_and_the_first_is_the_command() -> None:
+    found = cost.programs(python("import subprocess\nsubprocess.run(['/bin/true'])\nsubprocess.run(['/bin/echo'])"))
+    assert [path.rpartition("/")[2] for path in found] == ["python3", "true", "echo"]
+
+
+def test_a_program_is_known_though_others_come_between_its_call_and_its_end() -> None:
+    trace = """\
+10 execve("/usr/bin/sh", ["sh"], 0x7ffd /* 3 vars */) = 0
+11 execve("/usr/sbin/vgs", ["vgs", "--foreign"], 0x55 /* 3 vars */ <unfinished ...>
+12 execve("/usr/local/sbin/tr", ["tr"], 0x55 /* 3 vars */) = -1 ENOENT (No such file or directory)
+12 execve("/usr/bin/tr", ["tr"], 0x55 /* 3 vars */ <unfinished ...>
+11 <... execve resumed>)             = 0
+12 <... execve resumed>)             = 0
+11 +++ exited with 0 +++
+"""
+    assert cost.executed(trace) == ["/usr/bin/sh", "/usr/sbin/vgs", "/usr/bin/tr"]
+    assert cost.executed('execve("/bin/true", ["true"], 0x7ffd /* 3 vars */) = 0\n') == ["/bin/true"]
+
+
 @pytest.mark.parametrize("text, read", [
     ("import os\nos.listdir('/sys/dev/block')", ["/sys/dev/block"]),
     ("import os\nos.listdir('/proc')", ["/proc"]),
