@@ -103,17 +103,17 @@ class Seen:
     def pvs(self) -> list[Candidate]:
         return [one for one in self.answered if one.pv_uuid]
 
-    def silent(self, vg: str) -> bool:
-        """Return whether a disk that may be one of a VG does not answer, not even with an error."""
-        return any(not isinstance(trouble, probe.StorageError) for trouble in self.troubles(vg))
+    def silent(self, vg: str) -> probe.Trouble | None:
+        """Return the trouble of a disk that may be one of a VG and does not answer, not even with an error; None where all do."""
+        return next((trouble for trouble in self.troubles(vg) if not isinstance(trouble, probe.StorageError)), None)
 
     def lost(self, vg: str) -> bool:
         """Return whether disks that may be those of a VG answer with errors, and none of them is silent."""
         return bool(self.troubles(vg)) and not self.silent(vg)
 
-    def troubles(self, vg: str) -> list[probe.Trouble | None]:
+    def troubles(self, vg: str) -> list[probe.Trouble]:
         """Return the troubles of disks that may be of a VG: of all but those on which the kernel has volumes of others only."""
-        return [one.trouble for one in self.troubled if not one.holders or vg in one.holders]
+        return [one.trouble for one in self.troubled if one.trouble and (not one.holders or vg in one.holders)]
 
     def of(self, vg: str) -> list[Candidate]:
         return [one for one in self.answered if one.vg == vg]

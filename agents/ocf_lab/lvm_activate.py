@@ -382,8 +382,8 @@ class LvmActivate(ocf.Agent):
         if hidden:
             return f"{text}, and {hidden[0]} is one, which LVM does not see: lvmdevices --adddev {hidden[0]}, or a filter in lvm.conf"
         # A disk that answers with errors is as good as missing: LVM is kept from it, and neither reads nor writes it.
-        if seen.silent(group.name):
-            return f"{text}, and this does not answer: {seen.trouble()}"
+        if silent := seen.silent(group.name):
+            return f"{text}, and this does not answer: {silent}"
         if self.partial_activation or self.degraded_activation or self.majority_pvs:
             self.log.warning(text)
             return ""

@@ -233,19 +233,6 @@ def test_a_devices_file_that_lvm_does_not_use_hides_nothing(resource: MakeResour
     assert (result.code, one.group.active) == (0, {"a", "b"}), result
 
 
-def test_a_dead_disk_of_another_group_ends_no_waiting(resource: MakeResource) -> None:
-    """The kernel knows whose it is; this node may have to wait for its own disks, as after an outage of the whole SAN."""
-    one, other = resource(), resource()
-    other.group.activate()
-    other.group.disk.fail()
-    one.group.disk.pull()
-    call = one.node.begin("start", **hurry(60))
-    time.sleep(PATIENCE)
-    one.group.disk.plug()
-    started = call.finish()
-    assert (started.code, one.group.active) == (0, {"a", "b"}), started
-
-
 @pytest.mark.parametrize("mode, reason", [("lvmlockd", "its metadata speak of system_id"), ("clvmd", "its metadata speak of system_id")])
 def test_an_access_mode_that_does_not_fit(resource: MakeResource, mode: str, reason: str) -> None:
     one = resource(vg_access_mode=mode)
