@@ -16,6 +16,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+# A checkpoint explains for as long as its usual interval (checkpoint_timeout) that queries are not answered.  On a busy server there
+# always is one: without an end to that no silence would ever be a failure.
+CHECKPOINT_SECONDS = 300.0
 ANSWER_SECONDS = 5.0  # A postmaster that lives answers a connection at once; this is patience for an overloaded node.
 SQL_SECONDS = 10.0
 # How long processes get to quit, and to die, in the stops that cannot wait; together with the rest of such a stop at most 3 s.
@@ -305,7 +308,7 @@ class PgsqlStorage(ocf.Agent):
         if pidfile:
             self.note(listens="\t".join(pidfile[3:6]))
         if pidfile[7:8] == [STOPPING]:
-            return self.silent(SERVER, "the server is shutting down, and not by the cluster")
+            return self.silent(SERVER, "the server is shutting down, and not by the cluster", checkpoint=float("inf"))
         problem = postgres.ask(self.address(), self.deadline.at_most(ANSWER_SECONDS))
         if problem:
             return self.silent(SERVER, f"the server {problem}")
@@ -321,25 +324,26 @@ class PgsqlStorage(ocf.Agent):
         if self.memory.get(what):
             self.note(**{what: None})
 
-    def silent(self, what: str, problem: str) -> ocf.State:
-        """Judge a server that does not serve: failed at the second look in a row without progress of startup, redo or checkpoint.
+    def silent(self, what: str, problem: str, checkpoint: float = 0.0) -> ocf.State:
+        """Judge a server that does not serve: failed at the second look in a row without progress of startup or redo.
 
-        The looks at the postmaster and those by SQL are counted apart: the one may answer for ever while the other never does.
+        A checkpoint is progress for `checkpoint` seconds; the postmaster has no part in it, and answers meanwhile.  The looks at the
+        postmaster and those by SQL are counted apart: the one may answer for ever while the other never does.
         """
         self.seen_silent = True
         processes = self.processes()
         head = next((process for process in processes if process.identity == self.memory.get("postmaster")), None)
         if head and head.state in "Tt":
             problem = f"the postmaster (pid {head.pid}) is stopped by a signal, kill -CONT resumes it; {problem}"
-        try:
-            progress = self.guarded("progress", postgres.progress, [process.pid for process in processes])
-        except (ocf.Error, OSError) as error:
-            progress = str(error)
         now = time.monotonic()
         since, _, before = self.memory.get(what, f"{now:.0f}\t").partition("\t")
         seconds = now - float(since)
+        try:
+            progress = self.guarded("progress", postgres.progress, [process.pid for process in processes], seconds < checkpoint) or "none"
+        except (ocf.Error, OSError):
+            progress = "none"  # Nor is there any to be seen; and the text of an error changes with its seconds.
         if not before or progress != before or seconds < self.start_grace:
-            self.note(**{what: f"{since}\t{progress or '-'}"})
+            self.note(**{what: f"{since}\t{progress}"})
             if not before:
                 return ocf.RUNNING.degraded(f"{problem}; a failure if the next check finds the same")
             return ocf.RUNNING.degraded(f"{problem} for {seconds:.0f} s; startup, redo or checkpoint goes on")
@@ -372,7 +376,7 @@ class PgsqlStorage(ocf.Agent):
         try:
             found = self.ask_sql(commit)
         except ocf.Hung as hung:
-            return self.silent(SQL, f"SQL is unanswered for {hung.seconds:.0f} s")
+            return self.silent(SQL, f"SQL is unanswered for {hung.seconds:.0f} s", CHECKPOINT_SECONDS)
         except ocf.CannotRecord as error:
             return ocf.RUNNING.degraded(f"SQL checks skipped: {error}")
         if "missing" in found:
@@ -390,7 +394,7 @@ class PgsqlStorage(ocf.Agent):
 
         meaning = sql.meaning(sqlstate)
         if meaning == sql.TRANSITIONAL:
-            return self.silent(SQL, f"SQL: {text}")
+            return self.silent(SQL, f"SQL: {text}", CHECKPOINT_SECONDS)
         self.spoke(SQL)
         if meaning == sql.LOGIN and self.on_auth_error == "ok":
             return None

@@ -356,17 +356,26 @@ def size_of(path: str) -> int:
         return 0
 
 
-def progress(wanted: list[int]) -> str:
-    """Return a text that changes while startup, redo or a checkpoint of these processes goes on.
+def progress(wanted: list[int], checkpoint: bool) -> str:
+    """Return a text that changes while startup or redo of these processes goes on; with `checkpoint`, or at its end, a checkpoint.
 
     The title that tells them apart is in the process's memory, and reading it can wait for that.
     """
-    parts = []
+    titles = {}
     for pid in sorted(wanted):
         try:
             with open(f"/proc/{pid}/cmdline", "rb") as file:
-                title = file.read()
-            if b"startup" in title or b"checkpointer" in title:
+                titles[pid] = file.read()
+        except OSError:
+            continue
+    # The startup process waits for the checkpoint that ends a recovery.  A client's process that has not logged in yet is called
+    # "postgres: USER DATABASE HOST startup".
+    if any(b": startup" in title for title in titles.values()):
+        checkpoint = True
+    parts = []
+    for pid, title in titles.items():
+        try:
+            if b": startup" in title or (checkpoint and b": checkpointer" in title):
                 entry = about(pid)
                 with open(f"/proc/{pid}/io") as counters:
                     done = " ".join(line.split()[1] for line in counters if line.startswith(("rchar", "wchar", "read_b", "write_b")))

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -42,6 +43,38 @@ def test_a_stopped_postmaster_fails_at_the_second_look(guarded: MakeGuarded, lev
     os.kill(postmaster, signal.SIGSTOP)
     assert one.node.monitor(level=level).code == 190, "what was silent before does not count"
     os.kill(postmaster, signal.SIGCONT)
+
+
+def test_checkpoints_do_not_excuse_a_stopped_postmaster(guarded: MakeGuarded) -> None:
+    """Who was connected before goes on writing, so that there always is a checkpoint."""
+    one = guarded(settings="checkpoint_timeout = 30s\ncheckpoint_completion_target = 0\n").started()
+    enough, checkpoints = threading.Event(), threading.Semaphore(0)
+
+    def write() -> None:
+        with one.database.connect() as session:
+            session.execute("CREATE TABLE written (number int)")
+            while not enough.is_set():
+                session.execute("INSERT INTO written SELECT generate_series(1, 1000)")
+                session.execute("CHECKPOINT")
+                checkpoints.release()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    postmaster = one.database.postmaster()
+    try:
+        assert checkpoints.acquire(timeout=30)
+        os.kill(postmaster, signal.SIGSTOP)
+        looks = []
+        for _ in range(2):
+            looks.append(one.node.monitor())
+            for _ in range(2):  # One that began before, and one that is of now.
+                assert checkpoints.acquire(timeout=30)
+        assert [look.code for look in looks] == [190, 1], looks
+        assert "stopped by a signal" in looks[1].reason
+    finally:
+        os.kill(postmaster, signal.SIGCONT)
+        enough.set()
+        writer.join(30)
 
 
 def test_a_stopped_postmaster_is_stopped_all_the_same(guarded: MakeGuarded) -> None:
