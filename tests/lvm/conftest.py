@@ -54,7 +54,7 @@ Replace = Callable[[str, str], None]
 
 
 # Some compare with the stock agent or need what only the real thing does, others what a node of the lab has not got.
-STAND_INS_ONLY = ["test_cluster.py", "test_hidden_disk.py", "test_machine.py", "test_main_process.py"]
+STAND_INS_ONLY = ["test_cluster.py", "test_machine.py", "test_main_process.py", "test_stand_ins.py"]
 collect_ignore = STAND_INS_ONLY if MAPPER else ["test_defects.py", "test_kinds.py"]
 
 

@@ -183,3 +183,11 @@ def test_a_dead_disk_of_another_group_ends_no_waiting(resource: MakeResource) ->
     one.group.disk.plug()
     started = call.finish()
     assert (started.code, one.group.active) == (0, {"a", "b"}), started
+
+
+def test_a_start_whose_lvm_does_not_come_back_has_time_to_clean_up(resource: MakeResource, before_lvm: Callable[[str], None]) -> None:
+    one = resource()
+    # It activates, and then does not end.
+    before_lvm('case "$0 $*" in *lvchange*-ay*) "$REAL" "${0##*/}" "$@"; exec sleep 600;; esac')
+    result = one.node.start(**hurry(30))
+    assert (result.code, one.group.active) == (1, set()), result

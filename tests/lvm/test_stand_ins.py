@@ -1,9 +1,14 @@
-"""Disks that LVM or the kernel does not show, as the stand-ins show it; a node would need filters or another table for that."""
+"""What only the stand-ins show: a node would need filters for it, or another table, or does not count what it holds back (dm-delay)."""
 
 from __future__ import annotations
 
+import subprocess
+import time
+
 from tests.lvm import fake
 from tests.lvm.conftest import MakeResource, hurry
+from tests.lvm.stack import await_true
+from tests.lvm.test_faults import locked, running
 
 
 def test_a_disk_that_is_hidden_from_lvm_is_no_missing_one(resource: MakeResource) -> None:
@@ -27,3 +32,19 @@ def test_a_volume_beneath_which_nothing_is_left_has_no_owner_to_ask_for(resource
         slave.unlink()
     result = one.node.monitor(level=20)
     assert (result.code, "owner not checked: no disk is beneath" in result.reason) == (190, True), result
+
+
+def test_a_stop_without_lvm_waits_for_what_is_in_flight(resource: MakeResource) -> None:
+    """The disk was well when the stop began."""
+    one = resource().started()
+    with locked(one.group):
+        call = one.node.begin("stop", **hurry(30))
+        await_true("LVM waits for the lock", lambda: running("lvchange"))
+        time.sleep(1)
+        one.group.disk.slow(20000)
+        with subprocess.Popen(["dd", f"if={one.group.disk.path}", "of=/dev/null", "iflag=direct", "count=1"]) as reading:
+            stopped = call.finish()
+            assert (stopped.code, "in flight" in stopped.reason, one.group.active) == (1, True, set()), stopped
+            one.group.disk.heal()
+            assert reading.wait(timeout=60) == 0
+    assert one.node.stop().code == 0
