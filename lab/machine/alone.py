@@ -10,6 +10,7 @@ Its lab may write to the SAN's LUNs as it likes: nobody else is there.
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -35,12 +36,10 @@ RULES = """\
 ENV{DM_NAME}=="lvmtest*", ENV{DM_UDEV_DISABLE_OTHER_RULES_FLAG}="1", ENV{DM_UDEV_DISABLE_DISK_RULES_FLAG}="1"
 ENV{DM_NAME}=="lvmtest*", OPTIONS+="nowatch"
 """
-PREPARE = """\
-systemctl stop pcsd pcsd-ruby
-mkdir -p /run/udev/rules.d
-cat >/run/udev/rules.d/56-lvm-tests.rules
-udevadm control --reload
-"""
+RULES_FILE = "/run/udev/rules.d/56-lvm-tests.rules"
+PREPARE = f"""\
+{{ systemctl stop pcsd pcsd-ruby && mkdir -p {os.path.dirname(RULES_FILE)} && echo {shlex.quote(RULES)} >{RULES_FILE} &&
+udevadm control --reload; }}"""
 INSTALL_SECONDS = 120.0
 
 
@@ -75,9 +74,7 @@ def node(keep: bool = False) -> Iterator[Room]:
 
 def prepare(lab: Room) -> None:
     """Let the node do nothing beside what it is asked to.  Raises NotSo."""
-    done = ssh.run(lab, NODE, PREPARE, INSTALL_SECONDS, RULES)
-    if done.returncode:
-        raise NotSo(f"{NODE.name}: {done.stderr.strip()[-300:]}")
+    ssh.await_success(lab, NODE, PREPARE, INSTALL_SECONDS, "nothing else is at work")
 
 
 def install(lab: Room, place: str, sources: Sequence[str], more: str = "", given: bytes = b"") -> None:
