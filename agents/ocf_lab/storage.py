@@ -71,7 +71,7 @@ class Devices:
         return [child for child in found if child.instance == own or child.facts.get("device") in devices]
 
     def stuck(self) -> str:
-        """Return what another resource's check of these devices has found to hang, "" where nothing is known."""
+        """Return what a check of these devices, of this resource or another, has found to hang, "" where nothing is known."""
         limit = self.limits().hung
         for child in self.children():
             age = time.monotonic() - child.step_since

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import re
 
-from lab.report import store, table
+from lab.report import __main__ as report
+from lab.report import store, summary, table
+from lab.report.runs import Agents, Profile
 from lab.scenarios.catalogue import PLAYS
+from tests.style.sources import TREE
 
-KEPT = store.load(Path(__file__).resolve().parents[2] / "docs" / "lab" / "runs")
+DIRECTORY = TREE / "docs" / "lab"
+KEPT = store.load(DIRECTORY / "runs")
 
 
 def test_they_can_be_read_and_told() -> None:
@@ -23,3 +27,21 @@ def test_no_acknowledged_row_is_lost_in_any() -> None:
               for name, run in zip(KEPT.names, KEPT.runs)}  # fmt: skip
     assert counts
     assert {name: found for name, found in counts.items() if found != (0, 0, 0, 0)} == {}
+
+
+def test_the_report_beside_them_is_theirs() -> None:
+    """Made by `python3 -m lab.report docs/lab/runs --output D`; of the time lines two are kept."""
+    pages = report.pages(KEPT)
+    files = {path.name: path.read_text(encoding="utf-8") for path in DIRECTORY.glob("*.*")}
+    assert {"report.md", "bars-document.svg"} <= files.keys()
+    assert sorted(name for name, text in files.items() if pages.get(name) != text) == []
+
+
+def test_the_figures_of_the_readme_are_theirs() -> None:
+    """A row is: scenario and title, stock agents, ours."""
+    rows = re.findall(r"^\| (S\d+[ab]?): .*? \| (.*?) \| (.*?) \|$", (TREE / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert rows
+    lines = {line.scenario.ident: line for line in summary.lines(KEPT.runs, Profile.DOCUMENT, table.all_of(KEPT.runs)) if line.kind is None}
+    for scenario, *cells in rows:
+        line = lines[scenario]
+        assert cells == [table.disruption(line.sides[agents], parted=line.parted) for agents in (Agents.STOCK, Agents.LAB)], scenario

@@ -25,7 +25,7 @@ ROOT = "bookworm"
 PYTEST = ("_pytest", "iniconfig*", "packaging*", "pluggy*", "py.py", "pygments*", "pytest*")
 PLACE = "/opt/lvm-tests"
 SOURCES = ("pyproject.toml", "tests/__init__.py", "tests/lvm", "tests/run")
-RUN_SECONDS = 1500.0
+RUN_SECONDS = 2400.0
 
 
 def install(lab: Room) -> None:

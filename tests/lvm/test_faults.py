@@ -16,6 +16,8 @@ import pytest
 from tests.lvm.conftest import IO_TIMEOUT, PATIENCE, MakeResource, hurry
 from tests.lvm.stack import OTHER, OWN, Group, await_true, run
 
+pytestmark = pytest.mark.once
+
 
 def comm(pid: str) -> str:
     try:

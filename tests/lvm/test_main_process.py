@@ -6,7 +6,11 @@ import re
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.lvm.conftest import OURS, MakeResource, Resource
+
+pytestmark = pytest.mark.once
 
 NODES = re.compile(r'"/dev/(?!null"|log")')
 

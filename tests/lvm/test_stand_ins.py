@@ -5,10 +5,14 @@ from __future__ import annotations
 import subprocess
 import time
 
+import pytest
+
 from tests.lvm import fake
 from tests.lvm.conftest import MakeResource, hurry
 from tests.lvm.stack import await_true
 from tests.lvm.test_faults import locked, running
+
+pytestmark = pytest.mark.once
 
 
 def test_a_disk_that_is_hidden_from_lvm_is_no_missing_one(resource: MakeResource) -> None:

@@ -13,6 +13,8 @@ import pytest
 from tests.lvm.conftest import IO_TIMEOUT, PATIENCE, MakeResource, Resource, hurry, resources
 from tests.lvm.stack import OTHER, OWN, run
 
+pytestmark = pytest.mark.once
+
 ACTIONS = ("probe", "monitor 0", "monitor 10", "monitor 20", "start", "stop")
 
 

@@ -41,7 +41,7 @@ PATHS = {"trixie": ["tests/framework", "tests/fence", "tests/proxmox", "tests/ag
 # longest of all: it comes first.
 NODE, LAB = "node", "lab"
 MACHINES = {
-    NODE: ("LVM-activate on device-mapper, LVM and multipath: a node of the lab", ["tests.lvm.node", "--events"], 2400.0),
+    NODE: ("LVM-activate on device-mapper, LVM and multipath: a node of the lab", ["tests.lvm.node", "--events"], 3000.0),
     LAB: ("two nodes, S4 and S6 with our agents: the lab", ["tests.lab.smoke", str(RESULTS / LAB)], 1500.0),
 }
 PARTS = (NODE, *TABLE, LAB)

@@ -155,7 +155,7 @@ def test_what_narrows_the_suite_boots_no_machine(words: list[str], names: list[s
 def test_the_machines_are_bounded_and_the_lab_is_alone() -> None:
     node, lab = (program.part(name, 3600.0, []) for name in (NODE, LAB))
     assert (node.alone, lab.alone) == (False, True)
-    assert (node.limit, lab.limit) == (2400.0, 1500.0)
+    assert (node.limit, lab.limit) == (3000.0, 1500.0)
     assert program.part(LAB, 60.0, []).limit == 60.0
 
 
