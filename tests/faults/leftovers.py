@@ -3,7 +3,8 @@
     python3 -m tests.faults.leftovers
 
 A run's namespaces take everything away with them, a killed run's too, with one exception: a file system that was frozen stays
-so, and keeps its loop device, and each process that waits for it, for ever, whatever becomes of the disk beneath.
+so, and keeps its loop device, and each process that waits for it, for ever, whatever becomes of the disk beneath.  And a loop device
+that stands on one of ours (a logical volume of tests.lvm.fake) does not go with its namespace.
 
 A loop device is ours if its backing file bears our name.  It is left over if its server would be visible here and is not
 there: then nothing can be read from or written to the device ever again.  What starts a run in a PID namespace of its own has to
@@ -56,6 +57,9 @@ def release(number: int, disk: identity.Identity) -> bool:
 
     Processes that have it, or a file upon it, open are killed.
     """
+    for other in loop.above(number):
+        with suppress(OSError):
+            loop.detach(other)
 
     def free() -> bool:
         return (file := loop.backing_file(number)) is None or identity.parse(file) != disk

@@ -11,12 +11,17 @@ from pathlib import Path
 
 LOOP_CTL_GET_FREE = 0x4C82
 LOOP_CONFIGURE = 0x4C0A
+LOOP_CLR_FD = 0x4C01
+LOOP_GET_STATUS64 = 0x4C05
 LO_FLAGS_AUTOCLEAR = 4
 LO_FLAGS_DIRECT_IO = 16
 LOOP_MAJOR = 7
 
 # struct loop_config: descriptor, block size, then struct loop_info64, then eight reserved words.
 CONFIG = struct.Struct("=2I 5Q 4I 64s64s32s 2Q 64x")
+
+# struct loop_info64; the third figure is the number of the device that is the backing file.
+INFO = struct.Struct("=5Q 4I 64s64s32s 2Q")
 
 SYS_BLOCK = Path("/sys/block")
 
@@ -81,3 +86,32 @@ def backing_files() -> dict[int, str]:
     numbers = (int(path.name[4:]) for path in SYS_BLOCK.glob("loop*") if path.name[4:].isdigit())
     found = {number: backing_file(number) for number in numbers}
     return {number: file for number, file in sorted(found.items()) if file is not None}
+
+
+def above(number: int) -> list[int]:
+    """Return the loop devices whose backing file is this loop device.  Opens those alone whose backing file is called like it."""
+    called = (other for other, file in backing_files().items() if os.path.basename(file) == f"loop{number}")
+    return [other for other in called if backing_device(other) == number]
+
+
+def backing_device(number: int) -> int | None:
+    """Return the number of the loop device beneath a loop device, None where there is none."""
+    device = os.open(device_node(number), os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        told = bytearray(INFO.size)
+        fcntl.ioctl(device, LOOP_GET_STATUS64, told)
+    except OSError:
+        return None  # It has been detached meanwhile.
+    finally:
+        os.close(device)
+    beneath = INFO.unpack(told)[2]
+    return os.minor(beneath) if os.major(beneath) == LOOP_MAJOR else None
+
+
+def detach(number: int) -> None:
+    """Detach a loop device from its backing file, at once or when its last user closes it.  Raises OSError."""
+    device = os.open(device_node(number), os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.ioctl(device, LOOP_CLR_FD)
+    finally:
+        os.close(device)

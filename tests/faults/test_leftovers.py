@@ -101,6 +101,19 @@ def test_what_a_killed_run_with_a_frozen_disk_leaves_is_removed(fault: str, file
         assert said.returncode == bool(leftovers.found())
 
 
+def test_a_loop_device_upon_a_disk_goes_with_it() -> None:
+    with running("frozen", "ext4") as run:
+        line = ["losetup", "--find", "--show", "--offset", "4096", loop.device_node(run.loop)]
+        upon = int(subprocess.run(line, check=True, capture_output=True, text=True, timeout=20).stdout.strip().removeprefix("/dev/loop"))
+        assert loop.above(run.loop) == [upon]
+        run.kill()
+        assert processes.wait_until(lambda: not run.disk.served(), 20)
+        assert run.device_is_left()
+        assert leftovers.remove() == []
+        assert not run.device_is_left()
+        assert loop.backing_file(upon) is None
+
+
 def test_what_a_killed_test_leaves_in_a_namespace_that_lives_on_is_removed() -> None:
     """Kill the caller alone: its mounts stay, its disk is dead."""
     with running("hung", "xfs", namespaces=[]) as run:
