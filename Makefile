@@ -19,7 +19,7 @@ export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 
 help:
 	@echo 'make demo     the stock agent and ours over one database whose storage stops answering: a table and a picture'
-	@echo 'make test     linters, the whole suite on Debian 11, 12 and 13, a node, a smoke lab; PARTS=, JOBS=, LIMIT=, ARGS= narrow it'
+	@echo 'make test     linters, the suite on Debian 11, 12 and in part 13, a node, a smoke lab; PARTS=, JOBS=, LIMIT=, ARGS= narrow it'
 	@echo 'make bench    what a monitor and a fencing cost, as ratios, against the budgets'
 	@echo 'make lab      two virtual machines, a SAN and a hypervisor: a killed server and storage that stops answering, with the'
 	@echo '              stock agents and ours, as a report; half an hour without KVM.  python3 -m lab --help does each step alone'

@@ -59,7 +59,7 @@ def take_over(agent: LvmActivate, group: lvm.VolumeGroup, own: str, tool: lvm.Lv
     agent.log.info(f"taking VG {group.name} over from {group.owner}")
     lasting = lvm.lasting_name(own)
     if lasting:
-        agent.log.warning(f"{own}, which VG {group.name} gets as its owner, is a transient host name: hostnamectl set-hostname {lasting}")
+        agent.log.warning(f"VG {group.name} gets a transient host name for its owner: hostnamectl set-hostname {own} makes it last")
     majority = ["--majoritypvs"] if agent.majority_pvs and group.missing else []
     try:
         tool.change("vgchange", "-y", *majority, "--config", f'local/extra_system_ids=["{group.owner}"]', "--systemid", own, group.name)
@@ -71,8 +71,16 @@ def take_over(agent: LvmActivate, group: lvm.VolumeGroup, own: str, tool: lvm.Lv
             raise
 
 
+def told(tool: lvm.Lvm) -> dict[str, str]:
+    """Return LVM's settings.  Raises Error where it does not tell them: that proves nothing against this node."""
+    settings = tool.settings()
+    if not settings:
+        raise ocf.Error("LVM does not tell its settings (lvmconfig)")
+    return settings
+
+
 def by_tag(agent: LvmActivate, group: lvm.VolumeGroup, tool: lvm.Lvm) -> None:
-    listed = tool.settings().get("volume_list")
+    listed = told(tool).get("volume_list")
     if listed is None:
         raise ocf.InvalidHere("vg_access_mode=tagging needs volume_list in lvm.conf, which keeps all else from being activated")
     if f'"@{agent.tag}"' in listed or f'"{group.name}"' in listed or '"*"' in listed:
@@ -91,7 +99,7 @@ def lock_option(agent: LvmActivate) -> str:
 
 
 def locked(agent: LvmActivate, group: lvm.VolumeGroup, tool: lvm.Lvm) -> None:
-    if tool.settings().get("use_lvmlockd") != "1":
+    if told(tool).get("use_lvmlockd") != "1":
         raise ocf.InvalidHere("vg_access_mode=lvmlockd needs use_lvmlockd = 1 in lvm.conf")
     tool.change("vgchange", "--lockstart", group.name)
     lvchange(agent, tool, lock_option(agent))

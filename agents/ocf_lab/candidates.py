@@ -128,11 +128,11 @@ class Seen:
         # An empty list would mean all devices.
         return ["--devices", ",".join(allowed) or "/dev/null"]
 
-    def trouble(self) -> str:
-        if not self.troubled:
-            return ""
-        more = f" and {len(self.troubled) - 1} more" if len(self.troubled) > 1 else ""
-        return f"{self.troubled[0].trouble}{more}"
+    def trouble(self, vg: str) -> str:
+        """Return the first of the troubles of disks that may be of a VG, and how many more there are; "" where there is none."""
+        found = self.troubles(vg)
+        more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+        return f"{found[0]}{more}" if found else ""
 
 
 def devices_file(settings: Mapping[str, str]) -> set[str] | None:

@@ -214,8 +214,8 @@ def why_not_found(vg: str, seen: candidates.Seen, settings: dict[str, str]) -> s
         return f"{holding[0].path} and {holding[1].path} have one PV identifier: a copy? Hide one (lvmdevices, or a filter in lvm.conf)"
     if holding:
         return f"{holding[0].path} holds it, and LVM does not see it: a filter in lvm.conf?"
-    if seen.troubled:
-        return seen.trouble()
+    if trouble := seen.trouble(vg):
+        return trouble
     return f"none of the {len(seen.answered)} disks of this node holds it; is the storage connected?"
 
 
@@ -244,7 +244,9 @@ def lasting_name(own: str) -> str:
     """Return the name that this node has after its next boot where its system id is another name, "" where it is not."""
     try:
         with open(HOSTNAME) as file:
-            lasting = file.read().strip()
+            lines = [line.strip() for line in file if line.strip() and not line.startswith("#")]
     except OSError:
         return ""
+    # LVM takes no name that other machines have too.
+    lasting = "" if not lines or lines[0].startswith("localhost") else lines[0]
     return lasting if own == os.uname().nodename != lasting else ""

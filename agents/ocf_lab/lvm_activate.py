@@ -351,9 +351,9 @@ class LvmActivate(ocf.Agent):
                 if seen.of(self.vgname):
                     raise ocf.Error(f"{problem} ({error})") from None
             except (ocf.Hung, ocf.DeadlineExceeded) as error:
-                if not seen.troubled:
+                if not (trouble := seen.trouble(self.vgname)):
                     raise
-                problem = f"{seen.trouble()}; {error}"
+                problem = f"{trouble}; {error}"
             # A look that is cut short would take every disk for silent.
             if patience.left() < PAUSE_SECONDS + candidates.PATIENCE_SECONDS or seen.lost(self.vgname):
                 raise ocf.Error(problem)

@@ -337,17 +337,21 @@ class PgsqlStorage(ocf.Agent):
             problem = f"the postmaster (pid {head.pid}) is stopped by a signal, kill -CONT resumes it; {problem}"
         now = time.monotonic()
         since, _, before = self.memory.get(what, f"{now:.0f}\t").partition("\t")
-        seconds = now - float(since)
+        seconds = max(0.0, now - float(since))  # It is noted in whole seconds.
+        looked_for = "startup, redo or checkpoint" if seconds < checkpoint else "startup or redo"
         try:
             progress = self.guarded("progress", postgres.progress, [process.pid for process in processes], seconds < checkpoint) or "none"
         except (ocf.Error, OSError):
             progress = "none"  # Nor is there any to be seen; and the text of an error changes with its seconds.
-        if not before or progress != before or seconds < self.start_grace:
+        if progress != before:
             self.note(**{what: f"{since}\t{progress}"})
-            if not before:
-                return ocf.RUNNING.degraded(f"{problem}; a failure if the next check finds the same")
-            return ocf.RUNNING.degraded(f"{problem} for {seconds:.0f} s; startup, redo or checkpoint goes on")
-        raise ocf.Error(f"{problem} for {seconds:.0f} s, without progress of startup, redo or checkpoint")
+        if not before:
+            return ocf.RUNNING.degraded(f"{problem}; a failure if the next check finds the same")
+        if progress != before:
+            return ocf.RUNNING.degraded(f"{problem} for {seconds:.0f} s; {looked_for} goes on")
+        if seconds < self.start_grace:
+            return ocf.RUNNING.degraded(f"{problem} for {seconds:.0f} s, as start_grace allows")
+        raise ocf.Error(f"{problem} for {seconds:.0f} s, without progress of {looked_for}")
 
     @ocf.monitor(level=10, timeout="40s", interval="31s")
     def query(self) -> ocf.State | None:

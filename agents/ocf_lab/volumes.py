@@ -133,8 +133,12 @@ def scan() -> list[Volume]:
 
 
 def is_snapshot(device: str) -> bool:
-    """Return whether a volume is a thick snapshot: it stands on a copy-on-write store (lib/activate/dev_manager.c, layer "cow")."""
-    return any(block.read(block.directory(lower), "dm/uuid").endswith("-cow") for lower in block.beneath(device))
+    """Return whether a volume is a thick snapshot: it stands on a copy-on-write store of its own (lib/activate/dev_manager.c, "cow").
+
+    An origin into which a snapshot is being merged stands on that of the snapshot.
+    """
+    store = block.read(block.directory(device), "dm/uuid") + "-cow"
+    return any(block.read(block.directory(lower), "dm/uuid") == store for lower in block.beneath(device))
 
 
 def incomplete(device: str) -> bool:

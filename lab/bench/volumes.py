@@ -55,7 +55,7 @@ class Volume:
                       leaves=leaves)  # fmt: skip
 
     def monitor(self, agent: Path, level: int) -> Command:
-        return self.command(agent, monitor(agent, level), level=level)
+        return self.command(agent, monitor(agent, level), level=level, codes=(0, 190))
 
 
 @contextmanager

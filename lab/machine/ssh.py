@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from lab.machine import image, plan
 from lab.machine.room import NotSo, Room, alive
 
-CONNECT_SECONDS = 30  # A busy machine's node needs longer than ten for the first line of its answer.
+CONNECT_SECONDS = 20  # A busy machine's node needs longer than ten for the first line of its answer.
 PAUSE_SECONDS, TRY_SECONDS = 2.0, 60.0
 
 

@@ -36,7 +36,8 @@ LOAD_SECONDS = 240
 # A file system does not give its last blocks to fallocate; dd takes them one by one. The server is to meet the end of them itself, and
 # a checkpoint that ends meanwhile gives some back.
 TOO_MUCH = "DROP TABLE IF EXISTS lab_filling; CREATE TABLE lab_filling AS SELECT repeat('x', 1000) FROM generate_series(1, 300)"
-FILL = f"""cd {settings.MAIN.mount} && fallocate -l $(( $(df --output=avail -B1 . | tail -1) - (4 << 20) )) filler
+FILL = f"""cd {settings.MAIN.mount} || exit 1
+fallocate -l $(( $(df --output=avail -B1 . | tail -1) - (4 << 20) )) filler
 for rest in 1 2 3 4 5 6; do
   dd if=/dev/zero of=filler.$rest bs=4k status=none 2>/dev/null
   said=$({PSQL} -c "{TOO_MUCH}" 2>&1)

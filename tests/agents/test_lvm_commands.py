@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from ocf_lab import access, candidates, lvm, lvm_activate, shutdown, volumes
+from ocf_lab import access, candidates, lvm, lvm_activate, probe, shutdown, volumes
 from ocf_py.commands import Finished
 from ocf_py.deadline import Deadline
 from ocf_py.outcomes import CommandFailed, DeadlineExceeded, Error, NotInstalled
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ocf_lab.lvm_activate import LvmActivate
     from ocf_py.agent import Agent
 
@@ -106,6 +108,20 @@ def test_why_a_group_is_not_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert "one PV identifier" in why(holding, candidate(203, "p" * 32, "vg"), use_devicesfile="0")
     assert "none of the 1 disks" in why(other)
     assert "none of the 0 disks" in why()
+    dead = candidates.Candidate("7:204", "loop204", {"other"})
+    dead.trouble = probe.StorageError("I/O error: of somebody else's disk", probe.Place("disk", "loop204", "7:204"))
+    assert "is the storage connected?" in why(dead)
+    dead.holders = {"vg"}
+    assert why(dead).startswith("I/O error")
+
+
+@pytest.mark.parametrize("activate", [access.by_tag, access.locked])
+def test_settings_that_lvm_does_not_tell_bar_no_node(activate: Callable[[LvmActivate, lvm.VolumeGroup, lvm.Lvm], None]) -> None:
+    """InvalidHere and NotInstalled would: Pacemaker tries no other time on this node."""
+    tool = cast("lvm.Lvm", SimpleNamespace(settings=dict))
+    with pytest.raises(Error, match="does not tell its settings") as raised:
+        activate(cast("LvmActivate", SimpleNamespace()), lvm.VolumeGroup(report()), tool)
+    assert raised.type is Error
 
 
 def test_hints() -> None:
@@ -269,7 +285,12 @@ def test_a_transient_host_name_is_seen(tmp_path: Path, monkeypatch: pytest.Monke
     )
     access.take_over(cast("LvmActivate", agent), lvm.VolumeGroup(report(vg_systemid="rhel2")), name, lvm.Lvm(cast("Agent", agent), "vg"))
     [warning] = warnings
-    assert f"{name}, which VG vg gets as its owner, is a transient host name: hostnamectl set-hostname rhel1" in warning
+    assert f"VG vg gets a transient host name for its owner: hostnamectl set-hostname {name} makes it last" in warning
+    for text in ("# set by the installer\n\nrhel1\n", "rhel1"):
+        (tmp_path / "hostname").write_text(text)
+        assert lvm.lasting_name(name) == "rhel1"
+    (tmp_path / "hostname").write_text("localhost.localdomain\n")
+    assert lvm.lasting_name(name) == "", "LVM would take no such name"
     (tmp_path / "hostname").write_text(f"{name}\n")
     assert lvm.lasting_name(name) == ""
 

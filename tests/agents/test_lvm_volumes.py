@@ -130,11 +130,22 @@ def test_what_a_volume_lies_on_ends_at_the_multipath_map(tree: Tree) -> None:
 def test_a_thick_snapshot_is_known_by_its_store(tree: Tree) -> None:
     tree.device("7:1", "loop1")
     volume(tree, 1, "vg-a-real", "loop1", layer="-real")
-    volume(tree, 2, "vg-s-cow", "loop1", layer="-cow")
-    volume(tree, 3, "vg-s", "dm-1", "dm-2")
+    volume(tree, 2, "vg-s-cow", "loop1", uuid="s", layer="-cow")
+    volume(tree, 3, "vg-s", "dm-1", "dm-2", uuid="s")
     volume(tree, 4, "vg-a", "dm-1")
     assert volumes.is_snapshot("253:3")
     assert not volumes.is_snapshot("253:4")
+
+
+def test_an_origin_into_which_a_snapshot_is_merged_is_no_snapshot(tree: Tree, tmp_path: Path) -> None:
+    """The kernel writes to it: a stop that did not see it would let two nodes write."""
+    tree.device("7:1", "loop1")
+    volume(tree, 1, "vg-a-real", "loop1", uuid="a", layer="-real")
+    volume(tree, 2, "vg-s-cow", "loop1", uuid="s", layer="-cow")
+    volume(tree, 3, "vg-a", "dm-1", "dm-2", uuid="a")
+    show(tree)
+    assert not volumes.is_snapshot("253:3")
+    assert [found.lv for found in watched(Instance(tmp_path), "a").here()] == ["a"]
 
 
 def test_a_volume_that_misses_a_part_is_known_by_what_stands_for_it(tree: Tree) -> None:
@@ -297,8 +308,8 @@ def test_a_thick_snapshot_is_nobody_s_volume(tree: Tree, tmp_path: Path) -> None
     """It is active wherever its origin is; a resource that names it by mistake must not be called active there, and stopped."""
     tree.device("7:1", "loop1")
     volume(tree, 1, "vg-a-real", "loop1", layer="-real")
-    volume(tree, 2, "vg-s-cow", "loop1", layer="-cow")
-    volume(tree, 3, "vg-s", "dm-1", "dm-2")
+    volume(tree, 2, "vg-s-cow", "loop1", uuid="s", layer="-cow")
+    volume(tree, 3, "vg-s", "dm-1", "dm-2", uuid="s")
     volume(tree, 4, "vg-a", "dm-1")
     show(tree)
     assert watched(Instance(tmp_path), "s").here() == []

@@ -20,7 +20,7 @@ MANY = settings(
     max_examples=25, stateful_step_count=25, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)
 )
 # An agent that is wrong on purpose needs no shortest example of it.
-FIRST = settings(MANY, phases=[Phase.generate], report_multiple_bugs=False)
+FIRST = settings(MANY, max_examples=60, phases=[Phase.generate], report_multiple_bugs=False)
 
 
 class FlagWorld:

@@ -57,15 +57,15 @@ def release(number: int, disk: identity.Identity) -> bool:
 
     Processes that have it, or a file upon it, open are killed.
     """
-    for other in loop.above(number):
-        with suppress(OSError):
-            loop.detach(other)
 
     def free() -> bool:
         return (file := loop.backing_file(number)) is None or identity.parse(file) != disk
 
     if processes.wait_until(free, 0.5):
         return True
+    for other in loop.above(number):
+        with suppress(OSError):
+            loop.detach(other)
     if kill_users(number, disk, within=0.5) and processes.wait_until(free, 0.5):
         return True
     processes.run("unshare", "--mount", "--propagation", "private", "--", "sh", "-c", THAW, "thaw", loop.device_node(number),

@@ -96,14 +96,15 @@ def above(number: int) -> list[int]:
 
 def backing_device(number: int) -> int | None:
     """Return the number of the loop device beneath a loop device, None where there is none."""
-    device = os.open(device_node(number), os.O_RDONLY | os.O_CLOEXEC)
+    told = bytearray(INFO.size)
     try:
-        told = bytearray(INFO.size)
-        fcntl.ioctl(device, LOOP_GET_STATUS64, told)
+        device = os.open(device_node(number), os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.ioctl(device, LOOP_GET_STATUS64, told)
+        finally:
+            os.close(device)
     except OSError:
         return None  # It has been detached meanwhile.
-    finally:
-        os.close(device)
     beneath = INFO.unpack(told)[2]
     return os.minor(beneath) if os.major(beneath) == LOOP_MAJOR else None
 

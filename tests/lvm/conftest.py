@@ -17,6 +17,7 @@ from tests.lvm.stack import DIRECTORY, MAPPER, NUMBERS, Group, Map, fakes, run
 OURS = Path("/usr/lib/ocf/resource.d/lab/LVM-activate")
 STOCK = Path("/usr/lib/ocf/resource.d/heartbeat/LVM-activate")
 IO_TIMEOUT = 4.0
+LATE_SECONDS = 20.0
 # What a bound of the design may take beside its figure; an emulated processor may be waited for by others too.
 PATIENCE = 12.0 if MAPPER else 6.0
 
@@ -135,6 +136,7 @@ class Hurry(TypedDict):
 def hurry(seconds: float) -> Hurry:
     """Return the options of a call that takes itself to have only so many seconds: a start waits until half of them are over.
 
-    It is not killed then: on a busy machine the second that an agent keeps for its end may be too short, which is no fault of its.
+    It is killed some seconds later: on a busy machine the second that an agent keeps for its end may be too short, which is no fault of
+    its.
     """
-    return {"timeout": 120.0, "environment": {"OCF_RESKEY_CRM_meta_timeout": f"{seconds * 1000:.0f}"}}
+    return {"timeout": seconds + LATE_SECONDS, "environment": {"OCF_RESKEY_CRM_meta_timeout": f"{seconds * 1000:.0f}"}}
