@@ -14,11 +14,6 @@ __all__ = ["lvm_activate", "pgsql_storage"]
 TREE = Path(__file__).resolve().parents[2]
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "rpm: installs the packages with rpm, beside the Python of RHEL 9, which the root rpm has")
-    config.addinivalue_line("markers", "dnf: installs the packages with dnf and from a repository, which the root dnf has")
-
-
 def build(tree: Path, into: Path) -> Path:
     """Build the packages of a tree; return the directory that they are in."""
     done = subprocess.run(["sh", "rpm/build.sh", "--work", str(into)], cwd=tree, capture_output=True, text=True)

@@ -159,6 +159,10 @@ def test_the_machines_are_bounded_and_the_lab_is_alone() -> None:
     assert program.part(LAB, 60.0, []).limit == 60.0
 
 
+def test_what_a_part_is_narrowed_to_is_there() -> None:
+    assert [path for paths in program.PATHS.values() for path in paths if not (TREE / path).exists()] == []
+
+
 def test_arguments_take_the_place_of_what_a_part_is_narrowed_to() -> None:
     assert program.part("trixie", 60.0, []).command[-1].startswith("tests/")
     assert list(program.part("trixie", 60.0, ["-k", "startup"]).command[-4:]) == ["-m", program.EVERYWHERE, "-k", "startup"]
