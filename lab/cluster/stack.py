@@ -63,22 +63,17 @@ def commands(setting: Setting) -> list[str]:
     """Return the commands that make the whole configuration out of an empty one, each without its first word."""
     volumes = VOLUMES[setting.layout]
     # A start that failed bars its node for good otherwise: a SAN that was away for both nodes would leave the service down.
-    recommended = setting.profile is Profile.RECOMMENDED
-    forgetting = " failure-timeout=60s" if recommended else ""
-    # An address that stays while the server is started again: clients are refused at once, and the restart waits for nothing else.
-    optional = " kind=Optional" if recommended else ""
+    forgetting = " failure-timeout=60s" if setting.profile is Profile.RECOMMENDED else ""
     return [
         # Pacemaker does one thing at a time on a node with a load of 0.8, which an emulated one always has.
         "property set load-threshold=400%",
-        # And two at a time for each processor: on a node with one the address would wait for the first monitors of the database.
-        *(["property set node-action-limit=8"] if recommended else []),
         f"resource defaults update resource-stickiness=1{forgetting}",
         *fencing(setting),
         *(line for each in volumes for line in volume(each, setting)),
         database(setting),
         f"resource create pg-vip ocf:heartbeat:IPaddr2 ip={plan.VIP} cidr_netmask=24 op monitor interval=10s",
         *(line for each in volumes for line in ties(each)),
-        f"constraint order pg-db then pg-vip{optional}",
+        "constraint order pg-db then pg-vip",
         "constraint colocation add pg-db with pg-fs INFINITY",
         "constraint colocation add pg-vip with pg-db INFINITY",
     ]
