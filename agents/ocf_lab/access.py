@@ -57,8 +57,7 @@ def turn_autoactivation_off(agent: LvmActivate, group: lvm.VolumeGroup, tool: lv
 
 def take_over(agent: LvmActivate, group: lvm.VolumeGroup, own: str, tool: lvm.Lvm) -> None:
     agent.log.info(f"taking VG {group.name} over from {group.owner}")
-    lasting = lvm.lasting_name(own)
-    if lasting:
+    if lvm.lasting_name(own):
         agent.log.warning(f"VG {group.name} gets a transient host name for its owner: hostnamectl set-hostname {own} makes it last")
     majority = ["--majoritypvs"] if agent.majority_pvs and group.missing else []
     try:
@@ -75,7 +74,7 @@ def told(tool: lvm.Lvm) -> dict[str, str]:
     """Return LVM's settings.  Raises Error where it does not tell them: that proves nothing against this node."""
     settings = tool.settings()
     if not settings:
-        raise ocf.Error("LVM does not tell its settings (lvmconfig)")
+        raise ocf.Error("LVM does not tell its settings within 5 s: run lvmconfig on this node to see what it waits for or refuses")
     return settings
 
 
