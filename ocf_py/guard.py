@@ -46,10 +46,11 @@ SIGHUP, SIGINT, SIGQUIT, SIGKILL, SIGPIPE, SIGTERM, SIGCHLD, SIGXFSZ = 1, 2, 3, 
 class Child:
     """What a record says of a child: a process id and start time, what it works on since when (monotonic clock), and how."""
 
-    __slots__ = ("facts", "instance", "may_write", "pid", "since", "started", "step", "step_since", "target")
+    __slots__ = ("evidence", "facts", "instance", "may_write", "pid", "since", "started", "step", "step_since", "target")
 
     def __init__(self, facts: dict[str, str], step: dict[str, str], instance: str = "") -> None:
         self.facts, self.instance = facts, instance
+        self.evidence: dict[str, str] = {}
         self.pid, self.started = int(facts["pid"]), facts["started"]
         self.since, self.target = float(facts["since"]), facts["target"]
         self.step, self.step_since, self.may_write = "", self.since, facts.get("writes", "1")
@@ -164,9 +165,10 @@ def left_behind(rsctmp: str) -> Iterator[Child]:
                         page = file.read(PAGE)
                 except OSError:
                     continue
-                identity, step = (state.decode(page[part : part + PART].rstrip(b"\0")) for part in (IDENTITY, STEP))
+                identity, evidence, step = (state.decode(page[part : part + PART].rstrip(b"\0")) for part in (IDENTITY, EVIDENCE, STEP))
                 child = living(identity, step, instance)
                 if child:
+                    child.evidence = evidence
                     yield child
 
 

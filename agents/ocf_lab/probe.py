@@ -92,6 +92,79 @@ class Limits:
         self.hung, self.slow, self.slow_max, self.freeze_max = hung, slow, slow_max, freeze_max
 
 
+class Evidence:
+    """How many I/Os of each kind a device has completed, and when that number was last seen to change (seconds, monotonic clock)."""
+
+    __slots__ = ("_seen",)
+
+    def __init__(self, noted: dict[str, str]) -> None:
+        self._seen: dict[str, tuple[int, float]] = {}
+        for kind, text in noted.items():
+            count, _, at = text.partition(" ")
+            try:
+                self._seen[kind] = (int(count), float(at))
+            except ValueError:  # It was being written.
+                continue
+
+    def __bool__(self) -> bool:
+        return bool(self._seen)
+
+    def take(self, device: str, now: float) -> bool:
+        """Look at the device's counters; return whether there is something new to note."""
+        counters = block.counters(device) if device else None
+        if not counters:
+            return False
+        current = {READ: counters.reads, WRITE: counters.writes, FLUSH: counters.flushes}
+        changed = {kind: (count, now) for kind, count in current.items() if self._seen.get(kind, (-1, 0.0))[0] != count}
+        self._seen.update(changed)
+        return bool(changed)
+
+    def encode(self) -> dict[str, str]:
+        return {kind: f"{count} {at:.3f}" for kind, (count, at) in self._seen.items()}
+
+    def last_progress(self, kind: str) -> float:
+        """Return when the device last completed an I/O of this kind, 0 where that is not known.
+
+        Flushes count apart from writes: a device may take writes into its cache and never get them out.  A device that counts no
+        flushes (bio-based device-mapper) is judged by its writes.
+        """
+        if kind == FLUSH and not self._seen.get(FLUSH, (0, 0.0))[0]:
+            kind = WRITE
+        return self._seen.get(kind, (0, 0.0))[1]
+
+
+def judge(child: guard.Child, place: Place, limits: Limits, evidence: Evidence, now: float) -> Ailing | StorageHung | None:
+    """Return what it means that a child has not brought an answer yet, None while nothing can be said."""
+    age = now - child.step_since
+    cut = age >= CUT_SECONDS and bool(place.device) and block.cut(place.device)
+    if age < limits.hung and not cut:
+        return None
+    about = guard.process(child.pid)
+    if about is None:
+        return None
+    where = place.where()
+    if about[0] != "D":
+        return Ailing(f"overloaded: the storage check had no chance to run for {age:.1f} s: {where}", place)
+    if waits_for_thaw(child.pid):
+        if age < limits.freeze_max:
+            return Ailing(f"file system frozen for {age:.0f} s (fsfreeze of a backup?): {where}", place)
+        text = f"storage hang: file system frozen for {age:.0f} s (limit {limits.freeze_max:.0f} s), fsfreeze -u thaws it"
+        return StorageHung(f"{text}: {where}", place, child.pid, age)
+    kind = kind_of(child)
+    quiet = now - max(evidence.last_progress(kind), child.since)
+    if quiet < limits.hung - QUIET_MARGIN and not cut:
+        if not limits.slow_max or age < limits.slow_max:
+            return Ailing(f"storage slow: {kind} unanswered for {age:.1f} s while other I/O completes: {where}", place)
+        text = f"storage hang: {kind} unanswered for {age:.0f} s (limit {limits.slow_max:.0f} s) though other I/O completes"
+        return StorageHung(f"{text}: {where}", place, child.pid, age)
+    cause = ", no path is running" if cut else ", 0 I/O completed" if evidence else ""
+    return StorageHung(f"storage hang: {kind} unanswered for {age:.1f} s{cause}: {where}", place, child.pid, age)
+
+
+def kind_of(child: guard.Child | None) -> str:
+    return child.step if child and child.step in (READ, WRITE, FLUSH) else READ
+
+
 class Watched(guard.Call):
     """Guarded I/O on one place, judged by the device's own counters.  What becomes of it is told by `trouble`."""
 
@@ -102,82 +175,23 @@ class Watched(guard.Call):
         super().__init__(f"io.{place.device or place.path}", function, *args, within=limits.hung, writes=writes, user=user,
                          facts={"device": place.device, "path": place.path, "label": place.label})  # fmt: skip
         self.place, self.limits = place, limits
-        self._seen: dict[str, tuple[int, float]] = {}
-        self._counts_flushes = False
-
-    # Evidence: how many I/Os of each kind the device has completed, and when that number last changed.
+        self.evidence = Evidence({})
 
     def begin(self) -> None:
         self._take(time.monotonic())
 
     def look(self, now: float) -> None:
-        if not self._seen and self.record:
-            for kind, text in self.record.read(guard.EVIDENCE).items():
-                count, _, at = text.partition(" ")
-                self._seen[kind] = (int(count), float(at))
-            self._counts_flushes = self._seen.get(FLUSH, (0, 0.0))[0] > 0
+        if not self.evidence and self.record:
+            self.evidence = Evidence(self.record.read(guard.EVIDENCE))
         self._take(now)
 
     def _take(self, now: float) -> None:
-        counters = block.counters(self.place.device) if self.place.device else None
-        if not counters or not self.record:
-            return
-        current = {READ: counters.reads, WRITE: counters.writes, FLUSH: counters.flushes}
-        changed = {kind: (count, now) for kind, count in current.items() if self._seen.get(kind, (-1, 0.0))[0] != count}
-        if changed:
-            self._seen.update(changed)
-            self.record.write(guard.EVIDENCE, {kind: f"{count} {at:.3f}" for kind, (count, at) in self._seen.items()})
-        self._counts_flushes = self._seen[FLUSH][0] > 0
-
-    def last_progress(self, kind: str) -> float:
-        """Return when the device last completed an I/O of this kind, 0 where that is not known.
-
-        Flushes count apart from writes: a device may take writes into its cache and never get them out.  A device that counts no
-        flushes (bio-based device-mapper) is judged by its writes.
-        """
-        if kind == FLUSH and not self._counts_flushes:
-            kind = WRITE
-        return self._seen.get(kind, (0, 0.0))[1]
-
-    # Judgement.
+        if self.record and self.evidence.take(self.place.device, now):
+            self.record.write(guard.EVIDENCE, self.evidence.encode())
 
     def judge(self, now: float) -> Error | None:
         assert self.child
-        age = now - self.child.step_since
-        cut = age >= CUT_SECONDS and bool(self.place.device) and block.cut(self.place.device)
-        if age < self.limits.hung and not cut:
-            return None
-        about = guard.process(self.child.pid)
-        if about is None:
-            return None
-        if about[0] != "D":
-            return Ailing(f"overloaded: the storage check had no chance to run for {age:.1f} s: {self.place.where()}", self.place)
-        kind = self.kind
-        if waits_for_thaw(self.child.pid):
-            return self._frozen(age)
-        quiet = now - max(self.last_progress(kind), self.child.since)
-        if quiet < self.limits.hung - QUIET_MARGIN and not cut:
-            return self._slow(age, kind)
-        cause = ", no path is running" if cut else ", 0 I/O completed" if self._seen else ""
-        return StorageHung(f"storage hang: {kind} unanswered for {age:.1f} s{cause}: {self.place.where()}", self.place, self.child.pid, age)
-
-    @property
-    def kind(self) -> str:
-        step = self.child.step if self.child else ""
-        return step if step in (READ, WRITE, FLUSH) else READ
-
-    def _frozen(self, age: float) -> Error:
-        if age < self.limits.freeze_max:
-            return Ailing(f"file system frozen for {age:.0f} s (fsfreeze of a backup?): {self.place.where()}", self.place)
-        text = f"storage hang: file system frozen for {age:.0f} s (limit {self.limits.freeze_max:.0f} s), fsfreeze -u thaws it"
-        return StorageHung(f"{text}: {self.place.where()}", self.place, self.child.pid if self.child else 0, age)
-
-    def _slow(self, age: float, kind: str) -> Error:
-        where = self.place.where()
-        if not self.limits.slow_max or age < self.limits.slow_max:
-            return Ailing(f"storage slow: {kind} unanswered for {age:.1f} s while other I/O completes: {where}", self.place)
-        text = f"storage hang: {kind} unanswered for {age:.0f} s (limit {self.limits.slow_max:.0f} s) though other I/O completes"
-        return StorageHung(f"{text}: {where}", self.place, self.child.pid if self.child else 0, age)
+        return judge(self.child, self.place, self.limits, self.evidence, now)
 
     def trouble(self) -> Trouble | None:
         """Return what is wrong with the place, None where it is healthy."""
@@ -187,7 +201,7 @@ class Watched(guard.Call):
         if isinstance(error, Trouble):
             return error
         if isinstance(error, Unanswered):
-            text = f"{self.kind} unanswered for {error.seconds:.1f} s (limit {self.limits.hung:.0f} s), the next monitor judges"
+            text = f"{kind_of(self.child)} unanswered for {error.seconds:.1f} s (limit {self.limits.hung:.0f} s), the next monitor judges"
             return NotYet(f"storage not answering yet: {text}: {self.place.where()}", self.place)
         if isinstance(error, OSError):
             return self.failed(error)

@@ -36,6 +36,7 @@ class Devices:
 
     def __init__(self, agent: Agent, settings: Settings) -> None:
         self.agent, self.settings = agent, settings
+        self.evidence: dict[int, probe.Evidence] = {}  # Of children of other calls, by process id: only who runs one notes it.
 
     def devices(self) -> list[str]:
         raise NotImplementedError
@@ -72,13 +73,16 @@ class Devices:
 
     def stuck(self) -> str:
         """Return what a check of these devices, of this resource or another, has found to hang, "" where nothing is known."""
-        limit = self.limits().hung
+        limits, now = self.limits(), time.monotonic()
         for child in self.children():
-            age = time.monotonic() - child.step_since
-            about = guard.process(child.pid)
-            if about and about[0] == "D" and age >= limit and child.facts.get("device") and not probe.waits_for_thaw(child.pid):
-                place = probe.Place(child.facts.get("label", ""), child.facts.get("path", ""), child.facts["device"])
-                return f"storage hang: {child.step or 'I/O'} unanswered for {age:.1f} s: {place.where()}"
+            device = child.facts.get("device")
+            if device and not probe.waits_for_thaw(child.pid):
+                evidence = self.evidence.setdefault(child.pid, probe.Evidence(child.evidence))
+                evidence.take(device, now)
+                place = probe.Place(child.facts.get("label", ""), child.facts.get("path", ""), device)
+                trouble = probe.judge(child, place, limits, evidence, now)
+                if isinstance(trouble, probe.StorageHung):
+                    return str(trouble)
         return ""
 
     def writers(self) -> list[guard.Child]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -140,6 +141,25 @@ def test_unanswered_i_o_is_slow_while_other_i_o_completes_and_failed_at_the_limi
     assert one.node.monitor().code == 0
 
 
+def test_a_stop_on_slow_storage_is_gentle(guarded: MakeGuarded) -> None:
+    """A check of a monitor before is still unanswered, for longer than io_timeout, while other I/O completes."""
+    one = guarded().started()
+    one.disk.slow(writes=8.0)
+    writer = subprocess.Popen([sys.executable, "-c", STEADY_WRITES, POINT])
+    healing = threading.Timer(2.0, one.heal)
+    try:
+        time.sleep(8.5)
+        judged(one.node.monitor(), 190, "storage slow: write unanswered", within=IO_TIMEOUT + 1)
+        healing.start()
+        result = one.node.stop()
+    finally:
+        writer.kill()
+        healing.join()
+        writer.wait(10)
+    assert result.code == 0, result
+    assert "database system is shut down" in one.database.log(), result
+
+
 def test_a_frozen_file_system_is_a_backup_first_and_a_hang_later(guarded: MakeGuarded) -> None:
     one = guarded(freeze_max="8s").started()
     with filesystem.frozen(POINT):
@@ -252,8 +272,6 @@ def test_start_on_sick_storage_is_refused_with_the_reason(guarded: MakeGuarded) 
 
 
 def test_start_waits_for_storage_that_comes_back(guarded: MakeGuarded) -> None:
-    import threading
-
     one = guarded()
     one.disk.hang()
     back = threading.Timer(5.0, one.heal)
