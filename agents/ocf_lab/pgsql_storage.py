@@ -504,6 +504,9 @@ class PgsqlStorage(ocf.Agent):
             hung = any(isinstance(one.trouble(), probe.StorageHung) for one in probes if one.done)
             if head and not hung:
                 head.signal(postgres.SIGINT)
+                for process in processes:
+                    if process.state in "Tt":
+                        process.signal(postgres.SIGCONT)
             while processes and gentle.left() and not hung:
                 if checks.step(0.1):
                     time.sleep(0.1)

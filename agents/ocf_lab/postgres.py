@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 NAMES = ("postgres", "postmaster")
 SETTLE_SECONDS = 2.0
-SIGINT, SIGQUIT, SIGKILL = 2, 3, 9
+SIGINT, SIGQUIT, SIGKILL, SIGCONT = 2, 3, 9, 18
 DEFAULT_SOCKET_DIRECTORY = "/var/run/postgresql"  # RHEL's and Debian's.
 # A startup packet that asks for TLS: length 8, code 80877103 (server source: src/include/libpq/pqcomm.h, NEGOTIATE_SSL_CODE).
 # The postmaster must accept and fork to answer it with one byte, and a client that goes away after it is not logged

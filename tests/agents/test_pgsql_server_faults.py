@@ -77,11 +77,14 @@ def test_checkpoints_do_not_excuse_a_stopped_postmaster(guarded: MakeGuarded) ->
         writer.join(30)
 
 
-def test_a_stopped_postmaster_is_stopped_all_the_same(guarded: MakeGuarded) -> None:
-    one = guarded(stop_escalate="2").started()
-    os.kill(one.database.postmaster(), signal.SIGSTOP)
+@pytest.mark.parametrize("all_of_them", [False, True])
+def test_a_postmaster_that_a_signal_has_stopped_shuts_down(guarded: MakeGuarded, all_of_them: bool) -> None:
+    one = guarded().started()
+    for pid in one.database.processes() if all_of_them else [one.database.postmaster()]:
+        os.kill(pid, signal.SIGSTOP)
     result = one.node.stop()
-    assert result.code == 0, str(result)
+    assert (result.code, result.seconds < 20 * PATIENCE) == (0, True), str(result)
+    assert "database system is shut down" in one.database.log()
     assert one.database.processes() == []
 
 

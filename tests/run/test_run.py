@@ -135,9 +135,11 @@ def test_a_part_that_wants_to_be_alone_is(suite: Path, order: tuple[str, ...]) -
 
 
 @pytest.mark.parametrize("words, names", [
-    ([], [NODE, *TABLE, LAB]), (["--", "-k", "startup"], list(TABLE)), ([LAB], [LAB]), (["style", LAB, "--", "-x"], ["style", LAB]),
+    ([], [NODE, *TABLE, LAB]), (["--", "-k", "startup"], list(TABLE)), ([LAB], [LAB]), (["style", NODE, "--", "-x"], ["style", NODE]),
 ])  # fmt: skip
-def test_what_narrows_the_suite_boots_no_machine(words: list[str], names: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_narrows_the_suite_boots_no_machine_but_one_named(
+    words: list[str], names: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     begun: list[str] = []
 
     def record(parts: list[runner.Part], *_: object) -> int:
@@ -157,6 +159,16 @@ def test_the_machines_are_bounded_and_the_lab_is_alone() -> None:
     assert (node.alone, lab.alone) == (False, True)
     assert (node.limit, lab.limit) == (3000.0, 1500.0)
     assert program.part(LAB, 60.0, []).limit == 60.0
+
+
+def test_what_narrows_the_suite_reaches_the_node_and_is_refused_for_the_lab(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert program.part(NODE, 60.0, ["-k", "l5"]).command[-3:] == ["--", "-k", "l5"]
+    monkeypatch.setattr(sys, "argv", ["run", LAB, "--", "-k", "l5"])
+    with pytest.raises(SystemExit) as ended:
+        program.main()
+    assert (ended.value.code, "lab takes no arguments" in capsys.readouterr().err) == (2, True)
 
 
 def test_what_a_part_is_narrowed_to_is_there() -> None:
