@@ -256,12 +256,12 @@ class LvmActivate(ocf.Agent):
             return None
         if not owner:
             return ocf.RUNNING.degraded(f"VG {self.vgname} is owned by nobody: vgchange --systemid sets an owner")
-        if owner == known or not own:
+        if owner == known or not (own or known):
             # Nobody else has taken it.
             hint = lvm.transient_name(owner, own) if own else ""
             was = f", and was {known} when the VG was started" if known else ""
             return ocf.RUNNING.degraded(f"VG {self.vgname} is owned by {owner}; the system id here is {own or 'none'}{was}{hint}")
-        raise ocf.Error(f"VG {self.vgname} is owned by {owner} and active here, where the system id is {own}")
+        raise ocf.Error(f"VG {self.vgname} is owned by {owner} and active here, where the system id is {own or known}")
 
     # Start.
 
@@ -424,11 +424,23 @@ class LvmActivate(ocf.Agent):
             hint = lvm.why_not_active(self.vgname, tool.settings())
             raise ocf.Error(f"LV {self.vgname}/{gone[0]} did not become active{hint}")
         self.refuse_suspended()
-        probes = self.reads([volume for volume in here if not volumes.is_snapshot(volume.device)])
-        self.guards.run(*probes)
-        for trouble in sorted((looked for one in probes if (looked := one.trouble())), key=storage.severity):
-            if trouble.fails or trouble.unanswered:
-                raise ocf.Error(f"active, but not readable: {trouble}")
+        self.verify_reads([volume for volume in here if not volumes.is_snapshot(volume.device)])
+
+    def verify_reads(self, here: list[volumes.Volume]) -> None:
+        """Raise unless every volume answers a read; one that is slow, on storage that answers others, has half of the time for it."""
+        patience = self.deadline.part(0.5)
+        while True:
+            probes = self.reads(here)
+            self.guards.run(*probes)
+            troubles = sorted((trouble for one in probes if (trouble := one.trouble())), key=storage.severity)
+            unread = next((one.trouble() for one in probes if one.error is not None), None)
+            failed = next((trouble for trouble in troubles if trouble.fails), unread if not patience.left() else None)
+            if failed:
+                raise ocf.Error(f"active, but not readable: {failed}")
+            if not unread:
+                break
+            time.sleep(PAUSE_SECONDS)
+        for trouble in troubles:
             self.log.warning(str(trouble))
 
     def undo(self, partly: bool, tool: lvm.Lvm) -> None:
@@ -453,7 +465,7 @@ class LvmActivate(ocf.Agent):
         why = broken = self.broken()
         if hang := self.watched.await_readers():
             raise fencing_needed(hang)
-        if not broken or self.vg_access_mode == LVMLOCKD:
+        if not broken or self.vg_access_mode == LVMLOCKD or not self.removable():
             self.narrow(tool, self.deadline.at_most(OTHERS_SECONDS), trusted=beneath)
             why = self.deactivate_patiently(tool)
         removing = bool(self.watched.here())
@@ -515,6 +527,15 @@ class LvmActivate(ocf.Agent):
             if not wait.left() or not any(words in why for words in OPEN):
                 return why
             time.sleep(0.5)
+
+    def removable(self) -> bool:
+        """Return whether the devices can be removed without LVM.  A mirror that has lost a leg cannot, and LVM deactivates it."""
+        from ocf_lab import dm
+
+        try:
+            return all(dm.targets(self, volume) <= set(REMOVABLE) for volume in self.watched.here())
+        except ocf.Error:
+            return True  # Which remove_devices will find out, and say.
 
     def remove_devices(self, why: str) -> None:
         """Remove the devices of linear and striped volumes, which needs no disk.  Raises where one is open, or is of another kind."""

@@ -311,3 +311,64 @@ def test_a_stop_is_patient_with_what_is_open(monkeypatch: pytest.MonkeyPatch, sa
     agent = SimpleNamespace(deadline=Deadline.after(10.0), deactivate=deactivate)
     assert lvm_activate.LvmActivate.deactivate_patiently(cast("LvmActivate", agent), cast("lvm.Lvm", None)) == said
     assert len(told) == tries
+
+
+class Read:
+    """A read as `reads` returns it: answered, answered late, or not answered."""
+
+    def __init__(self, text: str = "", answered: bool = True) -> None:
+        self.problem = probe.Ailing(text, probe.Place("LV", "vg/a")) if text else None
+        self.error = None if answered else self.problem
+
+    def trouble(self) -> probe.Trouble | None:
+        return self.problem
+
+
+@pytest.mark.parametrize("rounds, error", [
+    ([[Read()]], ""),
+    ([[Read("slow: read took 2 s")]], ""),
+    ([[Read(), Read("storage slow: read unanswered", answered=False)], [Read(), Read()]], ""),
+    ([[Read("overloaded", answered=False)]] * 9, "active, but not readable: overloaded"),
+])  # fmt: skip
+def test_a_start_has_read_every_volume(monkeypatch: pytest.MonkeyPatch, rounds: list[list[Read]], error: str) -> None:
+    monkeypatch.setattr(lvm_activate, "PAUSE_SECONDS", 0.1)
+    told: list[str] = []
+    coming = iter(rounds)
+    agent = SimpleNamespace(
+        deadline=Deadline.after(1.0), reads=lambda _: next(coming), guards=SimpleNamespace(run=lambda *_: None),
+        log=SimpleNamespace(warning=told.append),
+    )  # fmt: skip
+
+    def verify() -> None:
+        lvm_activate.LvmActivate.verify_reads(cast("LvmActivate", agent), [])
+
+    if error:
+        with pytest.raises(Error, match=error):
+            verify()
+        return
+    verify()
+    assert not list(coming), "and no more often than it has to"
+    assert told == [one.problem.args[0] for one in rounds[-1] if one.problem]
+
+
+@pytest.mark.parametrize("own, known, owner, verdict", [
+    ("rhel1", "rhel1", "rhel1", ""), ("", "rhel1", "rhel1", "190"), ("dhcp-7", "rhel1", "rhel1", "190"), ("", "", "rhel2", "190"),
+    ("rhel1", "rhel1", "rhel2", "1"), ("", "rhel1", "rhel2", "1"), ("rhel1", "", "rhel2", "1"), ("rhel1", "rhel1", "", "190"),
+])  # fmt: skip
+def test_who_owns_the_group(monkeypatch: pytest.MonkeyPatch, own: str, known: str, owner: str, verdict: str) -> None:
+    """By what the disks say, this node's system id now, and the one that it had at the start."""
+    monkeypatch.setattr(volumes, "physical", lambda _: ["8:0"])
+    agent = SimpleNamespace(
+        tool=SimpleNamespace(own_id=lambda: own, owner=lambda _: owner, narrowing=[]), vgname="vg", deadline=Deadline.after(5.0),
+        watched=SimpleNamespace(active=lambda: [SimpleNamespace(device="253:0")]), memory={"own": known},
+        vg_access_mode=lvm_activate.SYSTEM_ID,
+    )  # fmt: skip
+
+    def look() -> object:
+        return lvm_activate.LvmActivate.owned(cast("LvmActivate", agent))
+
+    if verdict == "1":
+        with pytest.raises(Error, match=f"owned by {owner} and active here"):
+            look()
+    else:
+        assert bool(look()) is (verdict == "190")

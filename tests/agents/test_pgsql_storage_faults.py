@@ -152,9 +152,10 @@ def test_a_stop_on_slow_storage_is_gentle(guarded: MakeGuarded) -> None:
         judged(one.node.monitor(), 190, "storage slow: write unanswered", within=IO_TIMEOUT + 1)
         healing.start()
         result = one.node.stop()
+        healing.join()
     finally:
         writer.kill()
-        healing.join()
+        one.heal()
         writer.wait(10)
     assert result.code == 0, result
     assert "database system is shut down" in one.database.log(), result

@@ -267,7 +267,10 @@ def test_queueing_without_a_path_is_a_hang_at_once(resource: MakeResource) -> No
     """The lab's multipath map queues and has lost all its paths."""
     one = resource(map="mpathb", lvs=("a",), io_timeout="auto").started()
     assert one.group.map
+    one.group.mount("a")
+    assert one.stock.monitor(level=10).code == 0
     one.group.map.queue()
+    assert one.stock.monitor(level=10).code == 0, "it reads its byte from memory"
     result = one.node.monitor(level=10, timeout=60.0)
     assert (result.code, "no path is running" in result.reason, "multipath mpathb on" in result.reason) == (1, True, True), result
     # With auto and iSCSI's own times that is 20 s where a path is left.

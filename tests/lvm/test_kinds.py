@@ -56,6 +56,35 @@ def test_a_mirror_that_has_lost_a_leg(resource: MakeResource) -> None:
     one.group.disks[1].plug()
 
 
+def test_a_mirror_with_a_dead_leg_is_stopped(resource: MakeResource) -> None:
+    """Its devices cannot be removed without LVM, and LVM can do without the disk that answers with errors."""
+    one = resource(disks=2, lvs=())
+    one.group.make("mirror", "--type", "raid1", "-m1", "--nosync", "-L", "4M")
+    one.group.deactivate()
+    one.started()
+    one.group.disks[1].fail()
+    looked = one.node.monitor(level=10)
+    assert (looked.code, "beneath: I/O error" in looked.reason) == (190, True), looked
+    stopped = one.node.stop()
+    assert (stopped.code, one.group.active) == (0, set()), stopped
+
+
+def test_a_disk_that_fails_now_and_then(resource: MakeResource) -> None:
+    one = resource(lvs=("a",)).started()
+    for up, down, code in ((3600, 0, 0), (0, 3600, 1), (3600, 0, 0)):
+        one.group.disk.flakey(up, down)
+        result = one.node.monitor(level=10)
+        assert (result.code, "I/O error: read: EIO" in result.reason) == (code, bool(code)), result
+
+
+@pytest.mark.parametrize("line", ["exec sleep 60", "exit 5"])
+def test_an_owner_that_lvm_does_not_tell(resource: MakeResource, before_lvm: Callable[[str], None], line: str) -> None:
+    one = resource().started()
+    before_lvm(f'case "$0" in */vgs) {line};; esac')
+    result = one.node.monitor(level=20)
+    assert (result.code, "owner not checked" in result.reason) == (190, True), result
+
+
 @pytest.mark.parametrize("option, code, words", [("degraded_activation", 1, "missing"), ("majority_pvs", 5, "2.03.20")])
 def test_a_foreign_group_that_misses_a_disk(resource: MakeResource, option: str, code: int, words: str) -> None:
     """LVM does not change the owner of such a group, unless it knows --majoritypvs."""
