@@ -86,8 +86,16 @@ def ready(lab: Room) -> bool:
 
 
 def perform(lab: Room, ident: str, results: Path) -> Path:
-    """Make one run.  Raises NotSo unless it meets all that its scenario demands, and whatever kept it from being made."""
-    path = runner.run(lab, ident, SETTING, results)
+    """Make one run.  Raises NotSo unless it meets all that its scenario demands, and whatever kept it from being made.
+
+    What was seen of one that was not made or not ended is kept in results/IDENT: the next one begins with an empty directory.
+    """
+    roots.fresh(runner.DIRECTORY)  # Nothing of an earlier run may pass for this one's.
+    try:
+        path = runner.run(lab, ident, SETTING, results)
+    except BaseException:
+        shutil.copytree(runner.DIRECTORY, results / ident)
+        raise
     if failings := verdict.failings(runs.load(path.read_text())):
         raise NotSo("; ".join(failings))
     return path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,8 +13,8 @@ import pytest
 from lab import setup
 from lab.cluster.settings import Setting
 from lab.machine import room
-from lab.machine.room import NotSo
-from lab.scenarios import start
+from lab.machine.room import NotSo, Room
+from lab.scenarios import runner, start
 from tests.lab import smoke
 from tests.run.runner import CLOSING, MARK
 
@@ -79,6 +80,25 @@ def test_what_goes_wrong_is_told_and_the_lab_goes_down(
     assert told(output) == [(f"lab::{name}", "failed" if name == wrong else "passed") for name in done]
     assert f"{wrong} does not work" in output
     assert ("it stands" in output) == stands
+
+
+@pytest.mark.parametrize("wrong", [runner.Failed("the client never flowed"), KeyboardInterrupt()])
+def test_what_was_seen_of_a_run_that_went_wrong_is_kept(wrong: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    results, seen = tmp_path / "results", tmp_path / "run"
+    results.mkdir()
+    seen.mkdir()
+    (seen / "of-an-earlier-run").touch()
+
+    def run(*_: object) -> None:
+        (seen / "pacemaker-rhel1.log").write_text("it was fenced\n")
+        raise wrong
+
+    monkeypatch.setattr(runner, "DIRECTORY", seen)
+    monkeypatch.setattr(runner, "run", run)
+    with pytest.raises(type(wrong)):
+        smoke.perform(Room(0, 0), "S4", results)
+    shutil.rmtree(seen)  # As the next run does.
+    assert {path.name: path.read_text() for path in (results / "S4").iterdir()} == {"pacemaker-rhel1.log": "it was fenced\n"}
 
 
 def test_an_interrupt_takes_the_lab_down(monkeypatch: pytest.MonkeyPatch) -> None:
