@@ -240,6 +240,26 @@ def test_where_it_stands_tells_of_nodes_that_answer_and_of_consoles(here: Here, 
     assert told == "== rhel1\n2 nodes configured\n\n== rhel2\n-- no route to host; the end of its console\nKernel panic\n"
 
 
+def test_where_it_stands_shows_the_cluster_its_log_and_the_kernels(here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What each node is asked is run here, over programs and a log that stand in for the node's."""
+    log, programs = tmp_path / "pacemaker.log", tmp_path / "bin"
+    log.write_text("".join(f"logged {number}\nrhel1 {CHATTER}\nrhel1 {PASSWORD}\n" for number in range(100)))
+    programs.mkdir()
+    for name, script in (("crm_mon", 'echo "crm_mon is told $*"'), ("dmesg", "seq --format 'kernel %g' 0 99")):
+        (programs / name).write_text(f"#!/bin/sh\n{script}\n")
+        (programs / name).chmod(0o755)
+
+    def run(lab: Room, node: plan.Node, shell: str, within: float) -> subprocess.CompletedProcess[str]:
+        asked = shell.replace(follow.LOG, str(log))
+        environment = {"PATH": f"{programs}:{os.environ['PATH']}", "LC_ALL": "C.UTF-8"}
+        return subprocess.run(["sh", "-c", asked], env=environment, capture_output=True, text=True, timeout=within)
+
+    monkeypatch.setattr(ssh, "run", run)
+    wanted = ["crm_mon is told -1rf", f"-- the end of {log}", *(f"logged {number}" for number in range(60, 100)),
+              "-- the end of dmesg", *(f"kernel {number}" for number in range(70, 100))]  # fmt: skip
+    assert stand.standing(here).splitlines() == ["== rhel1", *wanted, "", "== rhel2", *wanted]
+
+
 def test_a_node_that_hangs_does_not_hold_it_up(here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def run(lab: Room, node: plan.Node, shell: str, within: float) -> subprocess.CompletedProcess[str]:
         raise subprocess.TimeoutExpired("ssh", within)
