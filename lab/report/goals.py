@@ -89,7 +89,7 @@ GOALS = (
     ("S4", "at most half of stock's disruption", half),
     ("S5", "at most half of stock's disruption", half),
     ("S6", "the fence device is called within monitor interval + io_timeout + 5 s", called),
-    *((scenario, "nothing fails over", stays) for scenario in ("S7", "S11", "S16")),
+    *((scenario, "nothing fails over", stays) for scenario in ("S7", "S11", "S12", "S16")),
     ("S15", "the service comes back by itself", returns),
 )
 

@@ -174,6 +174,8 @@ AGAINST = "21.1 s; against the document's profile {}; against the same profile {
     ("S7", [named("S7", "S7"), named("S7", "S2b", kind="the idle path")], "NOT MET, rhel1 was fenced"),
     ("S11", [named("S11", "S4")], "met"),  # Started again in place: that is no failover.
     ("S11", [named("S11", "S5")], "NOT MET, rhel2 was fenced, the VIP went to rhel1"),
+    ("S12", [named("S12", "S4")], "met"),
+    ("S12", [named("S12", "S4"), named("S12", "S5")], "NOT MET, rhel2 was fenced, the VIP went to rhel1"),
     ("S16", [named("S16", "S7", events=(Vip(20.0, "log", "rhel1"),))], "NOT MET, the VIP went to rhel1"),
     ("S15", [named("S15", "S4")], "met, 44.1 s, power cycles: 0"),
     ("S15", [named("S15", "S4"), named("S15", "S5")], "met, 102.3 s, power cycles: 0-1"),
