@@ -127,17 +127,28 @@ def test_what_needs_a_module_says_which(installed: None) -> None:
     assert "Traceback" not in done.stdout
 
 
-@pytest.mark.parametrize("name", ["LVM-activate", "pgsql-storage"])
-def test_an_installed_agent_conforms(installed: None, name: str, request: pytest.FixtureRequest) -> None:
+each_agent = pytest.mark.parametrize("name", ["LVM-activate", "pgsql-storage"])
+
+
+def prepared(name: str, request: pytest.FixtureRequest) -> Setting:
+    """Make what an agent needs around it, by the fixture that has its name."""
     setting: Setting = request.getfixturevalue(name.lower().replace("-", "_"))
+    return setting
+
+
+@each_agent
+def test_an_installed_agent_conforms(installed: None, name: str, request: pytest.FixtureRequest) -> None:
+    setting = prepared(name, request)
     report = conformance.conform(AGENTS / name, setting.parameters, environment=setting.environment, timeout=setting.timeout, kills=1)
     table = "\n" + "\n".join(conformance.row(finding) for finding in report.findings) + "\n" + conformance.summary(report)
     assert not report.failed(strict=True), table
 
 
-def test_ocf_tester_is_content(installed: None, pgsql_storage: Setting) -> None:
-    options = [word for name, value in pgsql_storage.parameters.items() for word in ("-o", f"{name}={value}")]
-    done = run("ocf-tester", "-n", "pg-tested", *options, str(AGENTS / "pgsql-storage"), OCF_PY_METADATA_DIALECT="ocf-tester")
+@each_agent
+def test_ocf_tester_is_content(installed: None, name: str, request: pytest.FixtureRequest) -> None:
+    setting = prepared(name, request)
+    options = [word for given in setting.parameters.items() for word in ("-o", "=".join(given))]
+    done = run("ocf-tester", "-n", "pg-tested", *options, str(AGENTS / name), OCF_PY_METADATA_DIALECT="ocf-tester", **setting.environment)
     assert done.returncode == 0, done.stdout
     assert "passed all tests" in done.stdout
 
