@@ -371,7 +371,13 @@ class PgsqlStorage(ocf.Agent):
         seconds = min(SQL_SECONDS, self.deadline.left())
         connection = {"host": host, "port": port, "dbname": self.pgdb, "user": self.monitor_user or self.pgdba,
                       "password": self.monitor_password, "connect_timeout": str(max(2, int(seconds)))}  # fmt: skip
-        found: dict[str, Any] = self.guarded("sql", sql.check, connection, self.monitor_sql, commit, within=seconds, user=self.account())
+        call = sql.Question("sql", sql.check, connection, self.monitor_sql, commit, within=seconds, user=self.account())
+        self.guards.run(call)
+        if isinstance(call.error, ocf.Hung) and call.child:
+            call.child.end()  # Nothing that it could still find out would be of use to the next monitor.
+            if not call.loaded:
+                return {"missing": f"psycopg was still not loaded after {call.error.seconds:.0f} s"}
+        found: dict[str, Any] = call.result()
         return found
 
     def sql(self, commit: bool) -> ocf.State | None:
@@ -384,7 +390,7 @@ class PgsqlStorage(ocf.Agent):
         except ocf.CannotRecord as error:
             return ocf.RUNNING.degraded(f"SQL checks skipped: {error}")
         if "missing" in found:
-            return ocf.RUNNING.degraded(f"SQL checks skipped: {found['missing']} (install python3-psycopg3)")
+            return ocf.RUNNING.degraded(f"SQL checks skipped: {found['missing']}")
         if "error" in found:
             return self.sql_error(found["sqlstate"], found["error"])
         self.spoke(SQL)

@@ -1,8 +1,11 @@
-"""SQL checks of a PostgreSQL server, by psycopg.  Imported only in a guarded child of the levels that ask for it."""
+"""SQL checks of a PostgreSQL server, by psycopg, which is imported in a guarded child only."""
 
 from __future__ import annotations
 
 import time
+
+from ocf_py import guard
+from ocf_py.outcomes import Error, Hung
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,6 +18,8 @@ WAL_COMMIT = ("SET LOCAL synchronous_commit = local", f"SELECT pg_logical_emit_m
 
 PROTOCOL = 196608  # 3.0
 PLAIN_SECONDS = 3.0
+LOADED = "query"  # The step at which the driver is there and the server's time begins.
+DRIVER_SECONDS = 25.0
 
 # What an error of the server means, by SQLSTATE or by its class (the first two characters).
 TRANSITIONAL, SLOTS, LOGIN, FULL, BROKEN, SQL = "transitional", "slots", "login", "full", "broken", "sql"
@@ -35,6 +40,19 @@ def meaning(sqlstate: str) -> str:
     return MEANINGS.get(sqlstate) or MEANINGS.get(sqlstate[:2]) or SQL
 
 
+class Question(guard.Call):
+    """`check` in a guarded child.  Loading the driver, which takes seconds on a busy machine, is none of the server's time."""
+
+    @property
+    def loaded(self) -> bool:
+        return bool(self.child and self.child.step == LOADED)
+
+    def judge(self, now: float) -> Error | None:
+        assert self.child
+        age = now - (self.child.step_since if self.loaded else self.child.since)
+        return Hung(self.target, self.child.pid, age) if age >= (self.within if self.loaded else DRIVER_SECONDS) else None
+
+
 def check(connection: dict[str, Any], query: str, commit: bool) -> dict[str, Any]:
     """Connect, run the query, and commit something to the WAL where that is asked for.
 
@@ -44,7 +62,8 @@ def check(connection: dict[str, Any], query: str, commit: bool) -> dict[str, Any
     try:
         import psycopg
     except ImportError as error:
-        return {"missing": str(error)}
+        return {"missing": f"{error} (install python3-psycopg3)"}
+    guard.step(LOADED)
     try:
         with psycopg.connect(**connection, application_name=APPLICATION, passfile="/dev/null", autocommit=True) as server:
             began = time.monotonic()

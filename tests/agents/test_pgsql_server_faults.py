@@ -8,7 +8,8 @@ import signal
 import subprocess
 import threading
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import psycopg
@@ -155,19 +156,42 @@ def test_a_slow_query_is_degraded(guarded: MakeGuarded) -> None:
     assert (result.code, "database slow: query took" in result.reason) == (190, True), str(result)
 
 
-def test_without_the_driver_the_sql_checks_are_skipped(guarded: MakeGuarded) -> None:
-    one = guarded().started()
+@contextmanager
+def packages(directory: str) -> Iterator[None]:
+    """Let the agents find a directory in the place of that with the driver."""
     (shown,) = Path("/usr/local/lib").glob("python3.*/dist-packages/agents.pth")
     text = shown.read_text()
-    shown.unlink()
+    shown.write_text(directory)
     try:
+        yield
+    finally:
+        shown.write_text(text)
+
+
+def test_without_the_driver_the_sql_checks_are_skipped(guarded: MakeGuarded) -> None:
+    one = guarded().started()
+    with packages(""):
         for level in (10, 20):
             result = one.node.monitor(level=level)
             assert (result.code, "SQL checks skipped" in result.reason) == (190, True), str(result)
         assert one.node.monitor().code == 0
-    finally:
-        shown.write_text(text)
     assert one.node.monitor(level=20).code == 0
+
+
+@pytest.mark.parametrize("seconds, code, words", [(11, 0, ""), (60, 190, "psycopg was still not loaded after")])
+def test_loading_the_driver_is_none_of_the_server_s_time(guarded: MakeGuarded, tmp_path: Path, seconds: int, code: int, words: str) -> None:
+    one = guarded().started()
+    real = str(Path(psycopg.__file__).parents[1])
+    (tmp_path / "psycopg.py").write_text(f"import sys, time\ntime.sleep({seconds})\ndel sys.modules['psycopg']\n"
+                                         f"sys.path.insert(0, {real!r})\nimport psycopg\n")  # fmt: skip
+    tmp_path.chmod(0o755)
+    tmp_path.parent.chmod(0o755)
+    tmp_path.parents[1].chmod(0o755)
+    with packages(str(tmp_path)):
+        for _ in range(2):
+            result = one.node.monitor(level=10, timeout=20.0)
+            assert (result.code, words in result.reason) == (code, True), str(result)
+    assert one.node.monitor(level=10).code == 0
 
 
 def test_a_wal_flush_on_a_slow_disk_is_named(guarded: MakeGuarded) -> None:
