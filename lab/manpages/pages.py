@@ -104,8 +104,8 @@ def resource_agent(agent: type[Agent]) -> str:
     page.section("EXIT REASONS")
     page.text("What `pcs status` shows beside a failed or degraded resource, and the system's log has too. An ellipsis stands for names "
               "and numbers.")  # fmt: skip
-    for reason, advice in reasons(agent):
-        page.entry(reason, advice)
+    for forms, advice in reasons(agent):
+        page.entry(" or ".join(forms), advice)
     page.section("EXIT STATUS")
     for code, meaning in CODES:
         page.entry(str(code), meaning)
@@ -160,8 +160,8 @@ def example(agent: type[Agent]) -> Iterator[str]:
         yield f"    op monitor interval={action.interval} timeout={action.timeout}{level}{end}"
 
 
-def reasons(agent: type[Agent]) -> Iterator[tuple[str, str]]:
-    """Yield the exit reasons of an agent, those that both have among them, and what they ask for."""
+def reasons(agent: type[Agent]) -> Iterator[tuple[list[str], str]]:
+    """Yield the exit reasons of an agent, those that both have among them: forms of one meaning, and what they ask for."""
     for title, rows in messages("operations.md"):
         if title == agent.name or title.endswith("both agents"):
             yield from rows
@@ -193,8 +193,8 @@ def fence_agent(agent: type[FenceAgent]) -> str:
     page.text("One line for each failure. An ellipsis stands for names and numbers.")
     for title, rows in messages("fencing.md"):
         page.subsection(title)
-        for message, advice in rows:
-            page.entry(message, advice)
+        for forms, advice in rows:
+            page.entry(" or ".join(forms), advice)
     page.section("EXAMPLE")
     page.example(FENCE_EXAMPLE)
     page.section("SEE ALSO")
@@ -216,11 +216,11 @@ def fence_facts(option: options.Option) -> Iterator[str]:
         yield "not in the agent of ClusterLabs"
 
 
-def messages(document: str) -> Iterator[tuple[str, list[tuple[str, str]]]]:
-    """Yield the table of messages in a file of docs/, part by part: a title, and messages with what they ask for."""
+def messages(document: str) -> Iterator[tuple[str, list[tuple[list[str], str]]]]:
+    """Yield the table of messages in a file of docs/, part by part: a title, and the forms of each message with what it asks for."""
     text = (TREE / "docs" / document).read_text(encoding="utf-8")
     title = ""
-    rows: list[tuple[str, str]] = []
+    rows: list[tuple[list[str], str]] = []
     for line in text[text.index("| message |") :].splitlines()[2:]:
         if not line.startswith("|"):
             break
@@ -230,7 +230,7 @@ def messages(document: str) -> Iterator[tuple[str, list[tuple[str, str]]]]:
                 yield title, rows
             title, rows = cells[0].strip("*"), []
         else:
-            rows.append((" or ".join(re.findall(r"`([^`]+)`", cells[0])), cells[1]))
+            rows.append((re.findall(r"`([^`]+)`", cells[0]), cells[1]))
     yield title, rows
 
 
