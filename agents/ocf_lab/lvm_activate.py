@@ -220,7 +220,7 @@ class LvmActivate(ocf.Agent):
         for trouble in sorted((found for one in probes if (found := one.trouble())), key=storage.severity):
             # A snapshot that has overflowed answers with errors, and nobody who needs the volumes has lost anything.
             if trouble.fails and trouble.place.device not in snapshots:
-                self.log.error(str(trouble))
+                self.watched.name_disks(trouble)
                 raise trouble
             state = state.degraded(str(trouble))
         if state is ocf.RUNNING:

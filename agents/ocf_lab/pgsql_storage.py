@@ -296,6 +296,7 @@ class PgsqlStorage(ocf.Agent):
         except ocf.CannotRecord as error:
             state = state.degraded(f"storage not checked: {error}")
         if troubles and troubles[0].fails:
+            self.storage.name_disks(troubles[0])
             raise troubles[0]
         for trouble in troubles:
             state = state.degraded(str(trouble))

@@ -96,6 +96,11 @@ class Devices:
                 return left
             time.sleep(0.05)
 
+    def name_disks(self, trouble: probe.Trouble) -> None:
+        """Log by what their storage knows the disks beneath: a reason has no room for it."""
+        if trouble.place.device and (serials := block.serials(trouble.place.device)):
+            self.agent.log.error(f"the disks beneath {trouble.place.path}: {serials}")
+
     def settled(self) -> bool:
         return settled(self.devices(), self.agent.deadline)
 

@@ -124,6 +124,14 @@ def test_a_start_on_a_disk_with_errors_is_refused_at_once(resource: MakeResource
     assert (result.code, "I/O error" in result.reason, result.seconds < 2 * PATIENCE) == (1, True, True), result
 
 
+@pytest.mark.parametrize("fault", ["fail", "hang"])
+def test_a_start_of_what_is_active_has_to_read_it_too(resource: MakeResource, fault: str) -> None:
+    one = resource(lvs=("a",)).started()
+    getattr(one.group.disk, fault)()
+    result = one.node.start(**hurry(30))
+    assert (result.code, one.group.active) == (1, {"a"}), result
+
+
 def test_a_silent_disk_of_the_group_is_not_a_missing_one(resource: MakeResource) -> None:
     one = resource(disks=2, lvs=("a",), partial_activation="yes")
     one.group.disks[1].hang()
