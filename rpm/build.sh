@@ -48,7 +48,8 @@ if [ "$work" ]; then
     build first
 else
     build first --with pytest --define 'test_python /opt/venv/bin/python'
-    build second --with pytest --define 'test_python /opt/venv/bin/python'
+    # The tests pass or fail the first time; and what they leave behind would be a difference.
+    build second --nocheck --with pytest --define 'test_python /opt/venv/bin/python'
     for package in /tmp/first/*; do
         cmp "$package" "/tmp/second/${package##*/}"
     done
