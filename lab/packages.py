@@ -19,7 +19,7 @@ from pathlib import Path
 
 from lab import roots
 
-# What the packages are made from; rpm/build.sh archives no more.
+# What the packages are made from; of lab/, all of which rpm/build.sh archives, the spec uses the manual pages alone.
 SOURCES = ("LICENSE", "README.md", "agents", "docs", "fence", "lab/manpages", "ocf_py", "rpm")
 ROOT = "dnf"  # Its Python is that of the nodes.
 KEPT = 5

@@ -2,7 +2,7 @@
 
     python3 -m lab.machine build                            make what the cache has not got
     python3 -m lab.machine up [--hold] [--saved KEY]        boot both nodes; with --hold, end with Ctrl-C
-    python3 -m lab.machine save KEY                         keep the disks, which shuts the nodes down and boots them again
+    python3 -m lab.machine save KEY                         keep what is on all disks; the nodes stand still meanwhile
     python3 -m lab.machine status
     python3 -m lab.machine ssh NODE [COMMAND...]
     python3 -m lab.machine power off|on|reset NODE
@@ -128,7 +128,7 @@ def parser() -> argparse.ArgumentParser:
     adding.add_argument("--hold", action="store_true", help="stay in the foreground; the lab ends with this process")
     adding.add_argument("--saved", metavar="KEY", help="begin with the disks that were saved as this")
     adding.set_defaults(do=up)
-    adding = verbs.add_parser("save", help="keep what is on all disks; the nodes are shut down for it and boot again")
+    adding = verbs.add_parser("save", help="keep what is on all disks; the nodes stand still meanwhile")
     adding.add_argument("key", help="a name for `up --saved`")
     adding.set_defaults(do=save)
     verbs.add_parser("down", help="end everything").set_defaults(do=down)
