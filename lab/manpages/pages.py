@@ -116,7 +116,7 @@ def resource_agent(agent: type[Agent]) -> str:
     page.text("Nothing but a fenced node is sure to write no more: a cluster without fencing is not protected by this agent.")
     page.section("SEE ALSO")
     page.text("ocf_py(7), fence_pve(8), pcs(8), pacemaker-controld(7). operations.md in the package's documentation goes from two nodes to "
-              "a cluster with these agents, and from the stock agents to these.")  # fmt: skip
+              "a cluster with these agents, and from the stock agents to these; sections that are mentioned above are its.")  # fmt: skip
     return str(page)
 
 
