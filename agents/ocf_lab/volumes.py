@@ -253,7 +253,10 @@ def read(kernel: str, device: str, function: Callable[[int, str], dict[str, Any]
     """
     guard.step(probe.READ)
     began = time.monotonic()
-    descriptor = os.open(f"/dev/{kernel}", os.O_RDONLY | os.O_DIRECT | os.O_CLOEXEC)
+    try:
+        descriptor = os.open(f"/dev/{kernel}", os.O_RDONLY | os.O_DIRECT | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise OSError(errno.ENODEV, os.strerror(errno.ENODEV)) from None
     try:
         if block.number(os.fstat(descriptor).st_rdev) != device:
             raise OSError(errno.ENODEV, os.strerror(errno.ENODEV), probe.READ)
