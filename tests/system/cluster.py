@@ -29,6 +29,8 @@ FENCE_AGENT = Path(__file__).with_name("fence_recorder")
 # Names of the resources that may run on this node only, where their disks are; the peer probes them all the same.
 HERE_ONLY = "pg-.*"
 FENCED = ("off", "reboot")
+# A first monitor that is degraded is kept as a failure, and what was noted when it began stays pending: Pacemaker 2.1.5.
+MONITORING = "Monitoring"
 STATUS = ("crm_mon", "--output-as=xml", "--group-by-node", "--inactive")
 EXECUTED = re.compile(r"\(log_finished\) +\t\w+: (\S+) (\S+) \(call \d+, PID \d+\) exited with status (\d+)")
 RESULT = re.compile(r": Result of (\S+) operation for (\S+) on \S+: [^(|]+(?:\((.*)\) )?\| .*\brc=(\d+)")
@@ -171,7 +173,8 @@ class Cluster:
         for found in self.crm_mon_xml().iter("resource"):
             if found.get("id") == resource:
                 names = {where.get("name") for where in found.iterfind("node")}
-                fine = found.get("role") == "Started" and found.get("failed") == "false" and not found.get("pending")
+                settled = found.get("pending") in (None, MONITORING)
+                fine = found.get("role") == "Started" and found.get("failed") == "false" and settled
                 return fine and (node is None or node.name in names)
         return False
 
