@@ -39,6 +39,8 @@ IDENTITY, EVIDENCE, STEP = 0, PART, 2 * PART
 NAME = 200  # So much of a target or step is recorded: what stands after it in the part must have room.
 
 TICK = 0.25
+MANY = 100  # So many calls side by side fit into any limit of open files.
+DESCRIPTORS, SPARE = 3, 100  # What a call holds open while it is unanswered, and what else a process may need.
 # The signal module costs an import of enum.
 SIGHUP, SIGINT, SIGQUIT, SIGKILL, SIGPIPE, SIGTERM, SIGCHLD, SIGXFSZ = 1, 2, 3, 9, 13, 15, 17, 25
 
@@ -264,6 +266,8 @@ class Guards:
 
         Every call has a value or an error when `step` has returned True, or when the group's `with` block has ended.
         """
+        if len(calls) > MANY:
+            make_room(len(calls) * DESCRIPTORS + SPARE)
         return Group(self, calls, min(self.deadline.ends, deadline.ends) if deadline else self.deadline.ends)
 
     def _begin(self, call: Call) -> None:
@@ -284,15 +288,17 @@ class Guards:
             self._finish(call, error=error)
 
     def _spawn(self, call: Call, record: Record) -> None:
-        answer, child_answer = os.pipe()
-        child_release, release = os.pipe()
+        pipes: list[int] = []
         since = time.monotonic()
         try:
+            pipes += os.pipe()
+            pipes += os.pipe()
             pid = fork()
         except OSError as error:
-            for descriptor in (answer, child_answer, child_release, release):
+            for descriptor in pipes:
                 os.close(descriptor)
             return self._finish(call, error=Error(f"cannot start a child for {call.target}: {error.strerror}"))
+        answer, child_answer, child_release, release = pipes
         if pid == 0:
             # Its own lock and those of its siblings too: a lock would be held for as long as this child is stuck.
             others = [descriptor for descriptor in (answer, release, *self._open) if descriptor != record.page]
@@ -418,6 +424,15 @@ class Group:
                     call.child.end()
                 self._guards._finish(call, error=unanswered(call, now))
             self._guards._release(call)
+
+
+def make_room(wanted: int) -> None:
+    """Raise this process's limit of open files as far as that is needed and allowed: 1024 by default, which 340 disks exhaust."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < wanted and soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
 
 
 def unanswered(call: Call, now: float) -> Error:
