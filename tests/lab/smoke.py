@@ -54,6 +54,9 @@ class Steps:
         except Exception:  # noqa: BLE001 - whatever it is, it is what became of the step
             outcome = "failed"
             print(f"{name}: {traceback.format_exc()}\n{self.where()}", flush=True)
+        except KeyboardInterrupt:  # So the runner says that the time is over.
+            print(f"{name}: interrupted\n{self.where()}", flush=True)
+            raise
         self.counts[outcome] += 1
         self._tell(ends=f"lab::{name}", outcome=outcome, seconds=round(time.monotonic() - began, 2))
         return done

@@ -101,7 +101,9 @@ def test_what_was_seen_of_a_run_that_went_wrong_is_kept(wrong: BaseException, tm
     assert {path.name: path.read_text() for path in (results / "S4").iterdir()} == {"pacemaker-rhel1.log": "it was fenced\n"}
 
 
-def test_an_interrupt_takes_the_lab_down(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_tells_where_the_cluster_stands_and_takes_the_lab_down(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
@@ -110,3 +112,4 @@ def test_an_interrupt_takes_the_lab_down(monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(KeyboardInterrupt):
         smoke.smoke(smoke.Steps(), Path("/results"))
     assert lab.done[-1] == "down"
+    assert "S4: interrupted\nit stands" in capsys.readouterr().out

@@ -24,7 +24,7 @@ from types import FrameType
 from typing import IO
 
 MARK = "\x1e"
-GRACE = 20.0
+GRACE = 40.0  # The lab takes half a minute to tell where its cluster stands.
 QUIET = 60.0  # After that long without a line of a part, say what it is doing.
 CLOSING = re.compile(r"=+ .*\bin \d[\d.]*s.* =+")
 
