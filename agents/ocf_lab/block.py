@@ -16,6 +16,8 @@ SYS = "/sys"
 DEFAULT_IO_TIMEOUT = 20.0
 ISCSI_MARGIN = 5.0
 DEFAULT_POLLING_INTERVAL = 5.0  # multipath.conf(5), polling_interval
+# States of a SCSI path to which nothing is sent any more (drivers/scsi/scsi_sysfs.c, sdev_states).
+GIVEN_UP = ("cancel", "deleted", "offline", "transport-offline")
 
 
 def number(st_dev: int) -> str:
@@ -92,7 +94,7 @@ def name(device: str) -> str:
     state = " suspended" if suspended(device) else ""
     if uuid.startswith("LVM-"):
         return f"{kernel} LV {logical_volume(mapped)}{state}"
-    if uuid.startswith("mpath-"):
+    if is_map(device):
         return f"{kernel} multipath {mapped}{state}"
     if mapped:
         return f"{kernel} {mapped}{state}"
@@ -104,6 +106,11 @@ def node(device: str) -> str:
     folder = directory(device)
     mapped = read(folder, "dm/name")
     return f"/dev/mapper/{mapped}" if mapped else f"/dev/{os.path.basename(folder).replace('!', '/')}"
+
+
+def is_map(device: str) -> bool:
+    """Return whether a device is a multipath map."""
+    return read(directory(device), "dm/uuid").startswith("mpath-")
 
 
 def suspended(device: str) -> bool:
@@ -120,7 +127,7 @@ def way_down(device: str) -> str:
     """Return the stack under a file system in words: "dm-3 LV vg/lv on dm-1 multipath mpatha on sdb running, sdc offline"."""
     under = beneath(device)
     if not under:
-        state = path_state(device)
+        state = "without a path" if is_map(device) else path_state(device)
         return f"{name(device)} {state}".strip()
     if all(not beneath(lower) for lower in under):
         return f"{name(device)} on {', '.join(way_down(lower) for lower in under)}"
@@ -137,9 +144,11 @@ def serials(device: str) -> str:
 
 
 def cut(device: str) -> bool:
-    """Return whether the way down is provably cut: it ends in SCSI paths, and not one of them is running."""
-    states = [path_state(leaf) for leaf in leaves(device)]
-    return bool(states) and all(state and state != "running" for state in states)
+    """Return whether the way down is provably cut: it ends in SCSI paths that are all given up, or in a multipath map that has none.
+
+    A path that is "blocked" is not: its transport still waits for it, for recovery_tmo on iSCSI (drivers/scsi/scsi_transport_iscsi.c).
+    """
+    return all(path_state(leaf) in GIVEN_UP or is_map(leaf) for leaf in leaves(device))
 
 
 def in_flight(device: str) -> int:
@@ -171,7 +180,7 @@ def iscsi_recovery(device: str) -> float | None:
 def maps(device: str) -> Iterator[str]:
     """Yield the kernel names of the multipath maps in the way down."""
     folder = directory(device)
-    if read(folder, "dm/uuid").startswith("mpath-"):
+    if is_map(device):
         yield os.path.basename(folder)
     for lower in beneath(device):
         yield from maps(lower)

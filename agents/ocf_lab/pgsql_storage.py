@@ -106,7 +106,7 @@ class PgsqlStorage(ocf.Agent):
         "When unanswered I/O is a hang",
         "After how long unanswered I/O of a check means that the storage hangs. With auto this is, on iSCSI, the time that the loss of "
         "the path in use can take (recv_tmo + ping_tmo + recovery_tmo of the sessions, plus 5 s, plus the queueing time of a numeric "
-        "no_path_retry), and 20 s elsewhere.",
+        "no_path_retry), and 20 s elsewhere. Where the device has no path left, two seconds of silence are enough.",
         default="auto",
         at_least=1.0,
         at_most=600.0,

@@ -79,11 +79,20 @@ def test_the_way_down_names_every_device(tree: Tree) -> None:
 
 @pytest.mark.parametrize(
     "first, second, cut",
-    [("running", "running", False), ("offline", "running", False), ("offline", "transport-offline", True), ("blocked", "offline", True)],
-)
-def test_the_way_is_cut_when_no_path_is_running(tree: Tree, first: str, second: str, cut: bool) -> None:
+    [("running", "running", False), ("offline", "running", False), ("offline", "transport-offline", True),
+     # Its transport still waits for it: a SAN that is away for a moment is no reason to fail over.
+     ("blocked", "offline", False), ("blocked", "blocked", False)],
+)  # fmt: skip
+def test_the_way_is_cut_when_every_path_is_given_up(tree: Tree, first: str, second: str, cut: bool) -> None:
     stack(tree, first, second)
     assert block.cut("253:3") is cut
+
+
+def test_a_map_that_has_lost_its_paths_is_cut(tree: Tree) -> None:
+    tree.mapped("253:1", "dm-1", "mpatha", "mpath-3600")
+    tree.mapped("253:3", "dm-3", "vg-lv", UUID, "dm-1")
+    assert block.cut("253:3")
+    assert block.way_down("253:3") == "dm-3 LV vg/lv on dm-1 multipath mpatha without a path"
 
 
 def test_a_disk_without_a_path_state_is_never_cut(tree: Tree) -> None:

@@ -95,27 +95,39 @@ class Disk:
 
 
 class Map:
-    """A multipath map of the lab's SAN, whose paths go offline one by one."""
+    """A multipath map of the lab's SAN, whose paths can be lost."""
 
     def __init__(self, name: str) -> None:
         self.name, self.path = name, f"/dev/mapper/{name}"
         self.kernel = Path(self.path).resolve().name
-        self.paths = sorted(os.listdir(f"/sys/block/{self.kernel}/slaves"))
+        self.paths = self.found()
         run("wipefs", "--all", "--quiet", self.path)
+
+    def found(self) -> list[str]:
+        return sorted(os.listdir(f"/sys/block/{self.kernel}/slaves"))
 
     def state(self, state: str, *paths: str) -> None:
         for path in paths or self.paths:
             Path(f"/sys/block/{path}/device/state").write_text(f"{state}\n")
 
     def queue(self) -> None:
-        """Lose all paths, and queue what comes."""
+        """Queue what comes when all paths are lost."""
         POLICY.write_text('overrides {\n    no_path_retry "queue"\n}\n')
         run("multipathd", "reconfigure")
         await_true("the map queues", lambda: "queue_if_no_path" in run("dmsetup", "table", self.name), 60)
         run("udevadm", "settle")
-        self.state("offline")
+
+    def remove(self) -> None:
+        """Take the paths away, as the end of their sessions does."""
+        for path in self.paths:
+            Path(f"/sys/block/{path}/device/delete").write_text("1\n")
+        await_true("the map has no path", lambda: not self.found(), 60)
 
     def heal(self) -> None:
+        if not self.found():
+            run("iscsiadm", "--mode", "session", "--rescan")
+            await_true("the map has its paths again", lambda: len(self.found()) == len(self.paths), 60)
+            self.paths = self.found()
         self.state("running")
         for path in self.paths:
             run("multipathd", "reinstate", "path", path, check=False)
