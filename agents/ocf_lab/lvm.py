@@ -51,7 +51,8 @@ class VolumeGroup:
         self.unseen = {pv["pv_uuid"].replace("-", "") for pv in self.pvs if pv["pv_name"] == "[unknown]"}
         self.skipped = {lv["lv_name"] for lv in report["lv"] if lv.get("lv_skip_activation")}
         self.snapshots = {lv["lv_name"] for lv in report["lv"] if "thicksnapshot" in lv.get("lv_role", "").split(",")}
-        self.lvs = {lv["lv_name"]: lv["lv_uuid"].replace("-", "") for lv in report["lv"]}
+        # LVM passes over a cache pool that caches nothing, and a volume is what it is not (tools/toollib.c, lv_change_activate).
+        self.lvs = {lv["lv_name"]: lv["lv_uuid"].replace("-", "") for lv in report["lv"] if lv.get("lv_layout") != "cache,pool"}
 
     @property
     def mode(self) -> str:
@@ -100,7 +101,7 @@ class Lvm:
         import json
 
         fields = {"vg": "vg_name,vg_uuid,vg_systemid,vg_lock_type,vg_exported,vg_clustered,vg_tags,vg_autoactivation",
-                  "pv": "pv_name,pv_uuid,pv_missing", "lv": "lv_name,lv_uuid,lv_role,lv_skip_activation", "pvseg": "vg_name",
+                  "pv": "pv_name,pv_uuid,pv_missing", "lv": "lv_name,lv_uuid,lv_layout,lv_role,lv_skip_activation", "pvseg": "vg_name",
                   "seg": "vg_name"}  # fmt: skip
         words = [word for name, wanted in fields.items() for word in ("--configreport", name, "-o", wanted)]
         try:

@@ -51,7 +51,8 @@ class LvmActivate(ocf.Agent):
 
     # Parameters of ocf:heartbeat:LVM-activate.
     vgname = ocf.string("Volume group", "The name of the volume group.", required=True, check=volumes.lvm_name)
-    lvname = ocf.string("Logical volume", "Only this volume is activated. Where it is not set, all volumes of the group are.",
+    lvname = ocf.string("Logical volume", "Only this volume is activated. Where it is not set, all volumes of the group are. Resources of one "
+                        "volume group have to be on one node, which owns it.",
                         check=volumes.volume_name)  # fmt: skip
     vg_access_mode = ocf.choice(
         "What protects the volume group",
@@ -81,7 +82,7 @@ class LvmActivate(ocf.Agent):
         "When unanswered I/O is a hang",
         "After how long an unanswered read means that the storage hangs. With auto this is, on iSCSI, the time that the loss of "
         "the path in use can take (recv_tmo + ping_tmo + recovery_tmo of the sessions, plus 5 s, plus the queueing time of a numeric "
-        "no_path_retry), and 20 s elsewhere.",
+        "no_path_retry), and 20 s elsewhere. Where the device has no path left, two seconds of silence are enough.",
         default="auto",
         at_least=1.0,
         at_most=600.0,
@@ -215,11 +216,13 @@ class LvmActivate(ocf.Agent):
         probes = self.reads(active)
         read = {one.place.device for one in probes}
         beneath = [one for one in self.watched.probes_beneath(active) if one.place.device not in read]
+        # A snapshot that has overflowed answers with errors, and nobody who needs the volumes has lost anything.
+        excused = {volume.device for volume in active if volumes.is_snapshot(volume.device)} if not self.lvname else set()
         self.guards.run(*probes, *beneath)
-        snapshots = {volume.device for volume in active if volumes.is_snapshot(volume.device)} if not self.lvname else set()
+        # Nor by a volume that somebody has removed meanwhile: what is missing is for level 0 to tell.
+        excused.update(volume.device for volume in active if not volume.present())
         for trouble in sorted((found for one in probes if (found := one.trouble())), key=storage.severity):
-            # A snapshot that has overflowed answers with errors, and nobody who needs the volumes has lost anything.
-            if trouble.fails and trouble.place.device not in snapshots:
+            if trouble.fails and trouble.place.device not in excused:
                 self.watched.name_disks(trouble)
                 raise trouble
             state = state.degraded(str(trouble))
@@ -461,7 +464,9 @@ class LvmActivate(ocf.Agent):
 
         self.refuse_known()
         tool = self.tool
-        beneath = {lower for volume in self.watched.here() for lower in volumes.physical(volume.device)}
+        here = self.watched.here()
+        beneath = {lower for volume in here for lower in volumes.physical(volume.device)}
+        parts = [part for volume in here for part in volumes.parts(volume.device)]
         why = broken = self.broken()
         if hang := self.watched.await_readers():
             raise fencing_needed(hang)
@@ -473,6 +478,8 @@ class LvmActivate(ocf.Agent):
             if self.vg_access_mode == LVMLOCKD:
                 raise fencing_needed(why)
             self.remove_devices(why)
+        elif why and (left := [part for part in parts if part.present() and not part.held()]):
+            raise fencing_needed(f"LV {left[0].path} is still active; {why}")
         if broken and self.fence_on_io_error:
             raise fencing_needed(f"{broken} (fence_on_io_error is set)")
         if (broken or removing) and not storage.settled(beneath, self.deadline):
@@ -510,7 +517,9 @@ class LvmActivate(ocf.Agent):
         from ocf_lab import access
 
         words = ["--config", access.tagged(self)] if self.vg_access_mode == TAGGING else []
-        tool.change("lvchange", "-an", *words, self.target, within=within)
+        # By the names that they have now: they may have been renamed.
+        names = {volume.path if self.lvname else volume.vg for volume in self.watched.here() if not volume.hidden}
+        tool.change("lvchange", "-an", *words, *(sorted(names) or [self.target]), within=within)
 
     def deactivate_patiently(self, tool: lvm.Lvm) -> str:
         """Deactivate, and again while volumes are open for a moment; return why that did not work."""

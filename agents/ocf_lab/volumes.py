@@ -17,7 +17,7 @@ from . import block, probe, storage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
     from ocf_py.agent import Agent
@@ -86,6 +86,10 @@ class Volume:
         """Return whether the device of this number is still this volume."""
         return attribute(f"{block.SYS}/dev/block/{self.device}/dm/uuid") == self.uuid
 
+    def held(self) -> bool:
+        """Return whether another device stands on this one."""
+        return bool(block.listing(f"{block.SYS}/dev/block/{self.device}/holders"))
+
     def encode(self) -> str:
         return "\t".join((self.device, self.uuid, self.name, self.kind))
 
@@ -147,12 +151,21 @@ def incomplete(device: str) -> bool:
     return uuid[69:].startswith("missing_") or (uuid.startswith("LVM-") and any(incomplete(lower) for lower in block.beneath(device)))
 
 
+def of_lvm(device: str) -> bool:
+    return block.read(block.directory(device), "dm/uuid").startswith("LVM-")
+
+
 def physical(device: str) -> set[str]:
     """Return the devices that a volume's parts lie on: multipath maps, disks, partitions; never the single paths of a map."""
-    under = block.beneath(device)
-    if not block.read(block.directory(device), "dm/uuid").startswith("LVM-"):
-        return {device}
-    return {found for lower in under for found in physical(lower)}
+    return {found for lower in block.beneath(device) for found in physical(lower)} if of_lvm(device) else {device}
+
+
+def parts(device: str) -> Iterator[Volume]:
+    """Yield what of LVM a volume stands on: a thin pool, what that is made of, the legs of a RAID."""
+    for lower in filter(of_lvm, block.beneath(device)):
+        folder = block.directory(lower)
+        yield Volume(lower, attribute(f"{folder}/dm/uuid"), attribute(f"{folder}/dm/name"))
+        yield from parts(lower)
 
 
 class Volumes(storage.Devices):
@@ -172,12 +185,19 @@ class Volumes(storage.Devices):
         name, _, known = self.agent.memory.get("vg").partition(" ")
         if volume.vg != self.vg and (name != self.vg or volume.vg_uuid != known):
             return False
-        return not self.lv or (volume.lv == self.lv and not volume.hidden)
+        # A volume that the last start has verified may have been renamed since then, too.
+        return not self.lv or (not volume.hidden and (volume.lv == self.lv or volume.uuid in self.known()))
+
+    def verified(self) -> list[Volume]:
+        return [Volume(*text.split("\t")) for _, text in sorted(self.agent.memory.section(VOLUME).items())]
+
+    def known(self) -> set[str]:
+        """Return what device-mapper identifies the volume by that the last start of this resource's `lv` has verified."""
+        return {volume.uuid for volume in self.verified() if volume.lv == self.lv}
 
     def recorded(self) -> list[Volume]:
         """Return the volumes that the last start has verified."""
-        found = [Volume(*text.split("\t")) for _, text in sorted(self.agent.memory.section(VOLUME).items())]
-        return [volume for volume in found if self.ours(volume)]
+        return [volume for volume in self.verified() if self.ours(volume)]
 
     def here(self) -> list[Volume]:
         """Return all devices of this resource that are on this node.

@@ -48,6 +48,13 @@ def test_volumes_that_lvm_passes_over_are_not_waited_for() -> None:
     assert lvm.VolumeGroup(told).skipped == {"snap"}
 
 
+def test_a_cache_pool_that_caches_nothing_is_no_volume() -> None:
+    """`lvconvert --splitcache` leaves one; LVM activates it never, and says nothing of that."""
+    told = report()
+    told["lv"].append({"lv_name": "fast", "lv_uuid": "x", "lv_layout": "cache,pool"})
+    assert set(lvm.VolumeGroup(told).lvs) == {"a"}
+
+
 def test_thick_snapshots_are_known() -> None:
     """Thin ones are volumes of their own; the fields' values are those of 2.03.16."""
     told = report()
@@ -349,6 +356,26 @@ def test_a_start_has_read_every_volume(monkeypatch: pytest.MonkeyPatch, rounds: 
     verify()
     assert not list(coming), "and no more often than it has to"
     assert told == [one.problem.args[0] for one in rounds[-1] if one.problem]
+
+
+@pytest.mark.parametrize("there, code", [(True, "1"), (False, "190")])
+def test_a_volume_that_is_removed_while_it_is_read_is_no_failure(monkeypatch: pytest.MonkeyPatch, there: bool, code: str) -> None:
+    """An old volume, or a backup's snapshot: what has needed it does not any more."""
+    volume = SimpleNamespace(device="253:7", path="vg/old", present=lambda: there)
+    gone = probe.StorageError("I/O error: ENODEV No such device: LV vg/old", probe.Place("LV", "vg/old", "253:7"))
+    one = SimpleNamespace(place=gone.place, trouble=lambda: gone)
+    for name in ("is_snapshot", "incomplete"):
+        monkeypatch.setattr(volumes, name, lambda _: False)
+    agent = SimpleNamespace(
+        watched=SimpleNamespace(active=lambda: [volume], probes_beneath=lambda _: [], name_disks=lambda _: None), reads=lambda _: [one],
+        lvname="", guards=SimpleNamespace(run=lambda *_: None),
+    )  # fmt: skip
+    try:
+        state = lvm_activate.LvmActivate.readable(cast("LvmActivate", agent))
+    except Error as error:
+        assert (code, error) == ("1", gone)
+    else:
+        assert (code, state and "ENODEV" in str(state.reason)) == ("190", True), state
 
 
 @pytest.mark.parametrize("own, known, owner, verdict", [

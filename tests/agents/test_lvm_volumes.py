@@ -319,6 +319,29 @@ def test_a_thick_snapshot_is_nobody_s_volume(tree: Tree, tmp_path: Path) -> None
     assert [found.lv for found in watched(Instance(tmp_path, noted={"volume.0000": snapshot.encode()}), "s").here()] == ["s"]
 
 
+def test_a_volume_that_was_renamed_is_still_the_one_that_was_started(tree: Tree, tmp_path: Path) -> None:
+    tree.device("7:1", "loop1")
+    volume(tree, 1, "vg-new", "loop1", uuid="a")
+    volume(tree, 2, "vg-other", "loop1", uuid="b")
+    show(tree)
+    noted = {"volume.0000": volumes.Volume("253:1", f"LVM-{VG}{'a'.ljust(32, 'x')}", "vg-old").encode()}
+    here = watched(Instance(tmp_path, noted=noted), "old")
+    assert ([found.lv for found in here.here()], [found.lv for found in here.active()]) == (["new"], ["old"])
+    assert watched(Instance(tmp_path, noted=noted), "another").here() == [], "the parameter was changed since then"
+
+
+def test_what_of_lvm_a_volume_stands_on(tree: Tree) -> None:
+    tree.device("7:1", "loop1")
+    volume(tree, 1, "vg-pool_tdata", "loop1", uuid="d", layer="-tdata")
+    volume(tree, 2, "vg-pool_tmeta", "loop1", uuid="m", layer="-tmeta")
+    volume(tree, 3, "vg-pool-tpool", "dm-1", "dm-2", uuid="p", layer="-tpool")
+    volume(tree, 4, "vg-thin", "dm-3", uuid="t")
+    tree.write("devices/virtual/block/dm-1/holders/dm-3/dev", "253:3")
+    found = {part.lv: part.held() for part in volumes.parts("253:4")}
+    assert found == {"pool-tpool": False, "pool_tdata": True, "pool_tmeta": False}
+    assert list(volumes.parts("253:1")) == []
+
+
 @pytest.mark.parametrize("ends, hang, told", [(True, "", ""), (False, "", ""), (False, "storage hang", "storage hang")])
 def test_a_stop_waits_for_its_own_readers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: bool, hang: str, told: str) -> None:
     """Those of monitors, which keep the volumes open: not another resource's, nor commands.  For half of its time at most."""

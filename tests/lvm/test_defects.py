@@ -253,6 +253,49 @@ def test_l17_a_systemctl_that_hangs_does_not_hold_up_a_start(resource: MakeResou
     assert result.code == 0, result
 
 
+# Settings of a node that keep a group from being started, each with its remedy.
+
+
+def test_a_node_without_a_system_id(resource: MakeResource) -> None:
+    one = resource()
+    with configured('global { system_id_source = "none" }'):
+        result = one.node.start()
+    assert (result.code, 'set system_id_source = "uname"' in result.reason) == (2, True), result
+    assert one.group.active == set()
+
+
+def test_tagging_without_a_volume_list(resource: MakeResource) -> None:
+    one = resource(vg_access_mode="tagging")
+    result = one.node.start()
+    assert (result.code, "needs volume_list in lvm.conf" in result.reason) == (2, True), result
+    assert one.group.active == set()
+
+
+def test_a_foreign_group_that_autoactivation_has_activated(resource: MakeResource) -> None:
+    one = resource()
+    run("vgchange", "--setautoactivation", "y", one.group.name)
+    one.group.activate()
+    one.group.give_away()
+    result = one.node.start()
+    assert (result.code, "autoactivation is on" in result.reason) == (1, True), result
+
+
+def test_a_disk_that_the_devices_file_leaves_out(resource: MakeResource) -> None:
+    """As RHEL 9 has it: LVM sees what is listed, and says nothing of the rest."""
+    one, other = resource(), resource()
+    listing = Path("/etc/lvm/devices/system.devices")
+    with configured("devices { use_devicesfile = 1 }"):
+        try:
+            run("lvmdevices", "--adddev", other.group.disk.path)
+            refused = one.node.start(**hurry(30))
+            assert (refused.code, f"lvmdevices --adddev {one.group.disk.path}" in refused.reason) == (1, True), refused
+            run("lvmdevices", "--adddev", one.group.disk.path)
+            assert one.node.start().code == 0
+            assert one.node.stop().code == 0
+        finally:
+            listing.unlink()
+
+
 def test_a_stop_needs_no_living_disk(resource: MakeResource) -> None:
     """S5 of the lab: the volume is closed, its disk fails, and the stock agent's stop fails and has the node fenced."""
     one = resource().started()
@@ -263,16 +306,21 @@ def test_a_stop_needs_no_living_disk(resource: MakeResource) -> None:
     assert one.group.active == set()
 
 
-def test_queueing_without_a_path_is_a_hang_at_once(resource: MakeResource) -> None:
+@pytest.mark.parametrize("loss, told", [("offline", "no path is running"), ("removed", "without a path")])
+def test_queueing_without_a_path_is_a_hang_at_once(resource: MakeResource, loss: str, told: str) -> None:
     """The lab's multipath map queues and has lost all its paths."""
     one = resource(map="mpathb", lvs=("a",), io_timeout="auto").started()
     assert one.group.map
     one.group.mount("a")
     assert one.stock.monitor(level=10).code == 0
     one.group.map.queue()
+    if loss == "removed":
+        one.group.map.remove()
+    else:
+        one.group.map.state("offline")
     assert one.stock.monitor(level=10).code == 0, "it reads its byte from memory"
     result = one.node.monitor(level=10, timeout=60.0)
-    assert (result.code, "no path is running" in result.reason, "multipath mpathb on" in result.reason) == (1, True, True), result
+    assert (result.code, told in result.reason, "multipath mpathb on" in result.reason) == (1, True, True), result
     # With auto and iSCSI's own times that is 20 s where a path is left.
     age = re.search(r"unanswered for ([0-9.]+) s", result.reason)
     assert age and float(age[1]) < 2 + PATIENCE / 2

@@ -173,6 +173,10 @@ def test_a_writer_that_cannot_be_ended_makes_stop_fail(resource: MakeResource) -
     started = call.finish()
     assert started.code == 1, started
     assert running("vgchange"), "it waits for the disk"
+    # Another resource of the group comes to its end behind it, too.
+    second = one.executor("second", lvname="b")
+    refused = second.start(**hurry(20))
+    assert refused.code == 1, refused
     stopped = one.node.stop()
     assert (stopped.code, "may still write" in stopped.reason, stopped.seconds < 3 + PATIENCE) == (1, True, True), stopped
     one.group.disk.heal()

@@ -38,6 +38,58 @@ def test_volumes_of_every_kind(resource: MakeResource) -> None:
     assert (stopped.code, group.active) == (0, set()), stopped
 
 
+def test_a_stop_is_not_over_while_the_pool_is_active(resource: MakeResource, before_lvm: Callable[[str], None]) -> None:
+    """LVM deactivates the thin volume first and the pool after it; where it does not come back in between, the other node must not
+    activate the pool too."""
+    one = resource(lvs=(), lvname="thin")
+    run("lvcreate", "-y", "-L", "16M", "--thinpool", "pool", one.group.name)
+    run("lvcreate", "-y", "-Wn", "-V", "8M", "--thinpool", f"{one.group.name}/pool", "-n", "thin")
+    one.group.deactivate()
+    one.started()
+    before_lvm(f'case "$0 $*" in *lvchange*-an*) dmsetup remove {one.group.mapped("thin")}; exec sleep 600;; esac')
+    stopped = one.node.stop(**hurry(30))
+    assert (stopped.code, "pool-tpool is still active" in stopped.reason, one.group.active) == (1, True, set()), stopped
+
+
+def test_a_pool_that_another_volume_needs_keeps_no_stop_up(resource: MakeResource) -> None:
+    one = resource(lvs=(), lvname="thin")
+    run("lvcreate", "-y", "-L", "16M", "--thinpool", "pool", one.group.name)
+    for name in ("thin", "other"):
+        run("lvcreate", "-y", "-Wn", "-V", "8M", "--thinpool", f"{one.group.name}/pool", "-n", name)
+    one.group.deactivate()
+    one.started()
+    one.group.activate("other")
+    stopped = one.node.stop()
+    assert (stopped.code, one.group.active & {"thin", "other"}) == (0, {"other"}), stopped
+
+
+def test_a_cache_pool_that_caches_nothing_keeps_no_start_up(resource: MakeResource) -> None:
+    one = resource(lvs=("a",))
+    run("lvcreate", "-y", "--type", "cache-pool", "-L", "8M", "-n", "fast", one.group.name)
+    one.group.deactivate()
+    started = one.node.start()
+    assert (started.code, one.group.active) == (0, {"a"}), started
+    assert one.node.stop().code == 0
+
+
+@pytest.mark.parametrize("what", ["volume", "group"])
+def test_what_was_renamed_is_stopped(resource: MakeResource, what: str) -> None:
+    one = resource(lvs=("a",), lvname="a").started()
+    if what == "volume":
+        run("lvrename", one.group.name, "a", "b")
+    else:
+        run("vgrename", one.group.name, f"{one.group.name}-new")
+    try:
+        for level in (0, 10):
+            assert one.node.monitor(level=level).code == 0
+        stopped = one.node.stop()
+        left = run("dmsetup", "ls")
+        assert (stopped.code, one.group.name.replace("-", "--") in left) == (0, False), (stopped, left)
+    finally:
+        if what == "group":
+            run("vgrename", f"{one.group.name}-new", one.group.name)
+
+
 def test_a_mirror_that_has_lost_a_leg(resource: MakeResource) -> None:
     one = resource(disks=2, lvs=())
     one.group.make("mirror", "--type", "raid1", "-m1", "--nosync", "-L", "4M")
@@ -135,7 +187,7 @@ def test_two_groups_of_one_name(resource: MakeResource, owner: str) -> None:
 
 
 def test_many_volumes(resource: MakeResource) -> None:
-    names = [f"lv{number:02}" for number in range(30)]
+    names = [f"lv{number:02}" for number in range(100)]
     one = resource(lvs=(), io_timeout="auto")
     one.group.make_many(names)
     # Emulated, LVM alone takes a third of a second for each.
