@@ -32,7 +32,8 @@ class Guarded:
         self, name: str, action: str = "monitor", *, level: int | None = None, interval: float = 10.0, codes: Sequence[int] = (0,),
         leaves: bool = False,
     ) -> cost.Command:  # fmt: skip
-        parameters = {**self.database.parameters(), "io_timeout": f"{IO_TIMEOUT:g}s"}
+        # A moment of slowness of the machine is no reason to end the measurement.
+        parameters = {**self.database.parameters(), "io_timeout": f"{IO_TIMEOUT:g}s", "io_slow": "0"}
         return called(name, OURS, action, parameters, instance=self.instance, level=level, interval=interval, codes=codes, leaves=leaves)
 
     def stock(self, name: str) -> cost.Command:

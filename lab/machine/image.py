@@ -17,12 +17,13 @@ SUITE = "bookworm"
 SIZE = "4G"
 COPY_SECONDS = 300.0
 
-# The cloud kernel has what the nodes need (dm-multipath, iscsi_tcp, xfs, the virtio devices) and is a quarter of the other's size.
+# The cloud kernel has what the nodes need (dm-multipath, iscsi_tcp, xfs, the virtio devices) and is a quarter of the other's size;
+# ocf-tester asks for xmllint.
 NODE_PACKAGES = (
-    "corosync", "dbus", "e2fsprogs", "fence-agents", "iproute2", "iputils-ping", "kmod", "less", "linux-image-cloud-amd64", "lvm2",
-    "multipath-tools", "netbase", "open-iscsi", "openssh-server", "pacemaker", "pacemaker-cli-utils", "pcs", "postgresql-15", "procps",
-    "psmisc", "python3", "python3-psycopg", "python3-requests", "resource-agents", "rpm", "rsync", "sg3-utils", "systemd-sysv",
-    "udev", "xfsprogs", "zstd",
+    "corosync", "dbus", "e2fsprogs", "fence-agents", "iproute2", "iputils-ping", "kmod", "less", "libxml2-utils",
+    "linux-image-cloud-amd64", "lvm2", "multipath-tools", "netbase", "open-iscsi", "openssh-server", "pacemaker", "pacemaker-cli-utils",
+    "pcs", "postgresql-15", "procps", "psmisc", "python3", "python3-psycopg", "python3-requests", "resource-agents", "rpm", "rsync",
+    "sg3-utils", "systemd-sysv", "udev", "xfsprogs", "zstd",
 )  # fmt: skip
 # The cluster's configuration is made by pcs here: on the nodes, each call of it takes seconds.
 HOST_PACKAGES = (

@@ -134,6 +134,7 @@ class Standin:
         self._fronts: dict[str, Front] = {}
         self._selector = selectors.DefaultSelector()
         self._closing = threading.Event()
+        self._turns = 0
         self._threads: set[threading.Thread] = set()
         self._sockets: set[socket.socket] = set()
         self._books = threading.Lock()
@@ -293,6 +294,14 @@ class Standin:
                 with contextlib.suppress(OSError):
                     accepted, _ = front.listener.accept()
                     self._start(self._serve, front.name, front, accepted)
+            self._turns += 1
+
+    def settle(self) -> None:
+        """Wait until the listeners have followed what was done to the world before."""
+        # The turn that is under way may have been past a node before it changed.
+        turns = self._turns + 2
+        while self._turns < turns and self._failure is None and not self._closing.wait(TICK_SECONDS / 10):
+            pass
 
     def _tick(self) -> None:
         while not self._closing.wait(TICK_SECONDS):

@@ -86,7 +86,7 @@ def test_any_order_of_events() -> None:
 
     def make() -> tuple[Executor, World]:
         world = DatabaseWorld(next(numbers))
-        parameters = {**world.database.parameters(), "io_timeout": "2s"}
+        parameters = {**world.database.parameters(), "io_timeout": "6s"}
         return Executor(AGENT, parameters, instance=world.instance, allow_stuck=True, timeout=60.0), world
 
     run_state_machine_as_test(machine_of(make, levels=(0, 10, 20)), settings=FEW)

@@ -16,6 +16,9 @@ import psycopg
 import pytest
 
 from tests.agents.conftest import PATIENCE, Guarded, MakeGuarded
+from tests.faults.processes import children, wait_until
+from tests.faults.processes import name as command
+from tests.hurry import hurry
 from tests.postgres import OWNER, ended
 
 LABEL = """START WAL LOCATION: 0/FF000028 (file 0000000100000000000000FF)
@@ -89,31 +92,47 @@ def test_a_postmaster_that_a_signal_has_stopped_shuts_down(guarded: MakeGuarded,
     assert one.database.processes() == []
 
 
+def refuses(one: Guarded) -> bool:
+    """Tell whether the server takes no new session."""
+    try:
+        one.database.connect().close()
+    except psycopg.OperationalError:
+        return True
+    return False
+
+
 def test_a_shutdown_by_somebody_else(guarded: MakeGuarded) -> None:
     """A smart shutdown waits for its clients: the server is neither gone nor of use."""
     one = guarded().started()
     with one.database.connect():
         os.kill(one.database.postmaster(), signal.SIGTERM)
-        time.sleep(0.5)
+        assert wait_until(lambda: refuses(one), 10)
         looks = [one.node.monitor()]
-        while looks[-1].code == 190 and len(looks) < 6:
-            time.sleep(1)  # The checkpointer may still have something to do, and that is progress.
-            looks.append(one.node.monitor())
         assert looks[0].code == 190
+
+        def judged() -> bool:
+            looks.append(one.node.monitor())
+            return looks[-1].code != 190
+
+        # The checkpointer may still have something to do, and that is progress.
+        wait_until(judged, 10)
         assert (looks[-1].code, "shutting down" in looks[-1].reason) == (1, True), str(looks[-1])
         assert one.node.stop().code == 0
 
 
 def test_no_slot_is_free(guarded: MakeGuarded) -> None:
     one = guarded(settings="max_connections = 6\nsuperuser_reserved_connections = 0\n").started()
-    with ExitStack() as stack:
-        with pytest.raises(psycopg.OperationalError):
-            for _ in range(12):
-                stack.enter_context(one.database.connect())
-        result = one.node.monitor(level=10)
-        assert (result.code, "no connection slot is free" in result.reason) == (190, True), str(result)
-        assert one.node.monitor().code == 0
-    time.sleep(0.5)
+    with one.database.connect() as first:
+        with ExitStack() as stack:
+            with pytest.raises(psycopg.OperationalError):
+                for _ in range(12):
+                    stack.enter_context(one.database.connect())
+            result = one.node.monitor(level=10)
+            assert (result.code, "no connection slot is free" in result.reason) == (190, True), str(result)
+            assert one.node.monitor().code == 0
+        # The others leave when they find that their clients have.
+        others = "SELECT 1 FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+        assert wait_until(lambda: not first.execute(others).fetchall(), 10)
     assert one.node.monitor(level=10).code == 0
 
 
@@ -151,7 +170,7 @@ def test_the_administrators_query_decides(guarded: MakeGuarded) -> None:
 
 
 def test_a_slow_query_is_degraded(guarded: MakeGuarded) -> None:
-    one = guarded(monitor_sql="select pg_sleep(1.5)").started()
+    one = guarded(monitor_sql="select pg_sleep(1.5)", io_slow="1s").started()
     result = one.node.monitor(level=10)
     assert (result.code, "database slow: query took" in result.reason) == (190, True), str(result)
 
@@ -189,7 +208,7 @@ def test_loading_the_driver_is_none_of_the_server_s_time(guarded: MakeGuarded, t
     tmp_path.parents[1].chmod(0o755)
     with packages(str(tmp_path)):
         for _ in range(2):
-            result = one.node.monitor(level=10, timeout=20.0)
+            result = one.node.monitor(level=10, **hurry(20))
             assert (result.code, words in result.reason) == (code, True), str(result)
     assert one.node.monitor(level=10).code == 0
 
@@ -250,7 +269,7 @@ def test_crash_recovery_that_takes_long(guarded: MakeGuarded) -> None:
     one.disk.unmount(within=60)
     one.disk.mount("/mnt/data")
     one.disk.slow(reads=0.06)
-    short = one.node.start(timeout=5)
+    short = one.node.start(**hurry(5))
     assert short.code == 1, str(short)
     assert "not ready after" in short.reason
     result = one.node.start(timeout=120)
@@ -322,16 +341,16 @@ def test_a_stale_pid_file_whose_pid_is_somebody_elses(guarded: MakeGuarded) -> N
     assert ended(processes)
     sleeper = subprocess.Popen(["runuser", "-u", OWNER, "--", "sleep", "300"])
     try:
-        time.sleep(0.3)
-        children = Path(f"/proc/{sleeper.pid}/task/{sleeper.pid}/children").read_text().split()
-        pidfile.write_text(text.replace(text.split("\n")[0], children[0], 1))
+        assert wait_until(lambda: [command(pid) for pid in children(sleeper.pid)] == ["sleep"], 10)
+        (other,) = children(sleeper.pid)
+        pidfile.write_text(text.replace(text.split("\n")[0], str(other), 1))
         assert one.node.probe().code == 7
         assert one.node.monitor().code == 7
         assert one.node.stop().code == 0
         result = one.node.start()
         assert result.code == 0, str(result)
         assert any("stale postmaster.pid" in line for line in result.log)
-        assert one.database.postmaster() != int(children[0])
+        assert one.database.postmaster() != other
     finally:
         sleeper.terminate()
         sleeper.wait()

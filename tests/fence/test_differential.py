@@ -303,7 +303,7 @@ def both(case: Case, directory: Path, authority: Authority, library: Mapping[str
         for standin in standins:
             with standin.lock:
                 STATES[case.state].prepare(standin)
-        time.sleep(0.15)  # until the listeners follow
+            standin.settle()
         began = time.monotonic()
         running = [start(agent, standin, case, library) for agent, standin in ((STOCK, first), (OURS, second))]
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -39,8 +40,9 @@ def test_a_program_that_ends(run: Run, traced: list[str]) -> None:
     assert (finished.code, finished.out, finished.err) == (0, "out\n", "err\n")
     assert finished.argv == ("sh", "-c", "echo out; echo err >&2; sleep 0.2")
     assert 0.2 <= finished.seconds < 5
-    assert len(traced) == 1
-    assert traced[0].startswith("sh -c 'echo out; echo err >&2; sleep 0.2' -> 0 in 0.")
+    (line,) = traced
+    told = re.fullmatch(r"sh -c 'echo out; echo err >&2; sleep 0\.2' -> 0 in (\d+\.\d\d) s", line)
+    assert told and float(told[1]) >= 0.2
 
 
 def test_the_world_of_a_program_is_made_new(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,7 +205,7 @@ def test_others_who_hold_the_output_are_not_waited_for(run: Run) -> None:
 
 def test_a_program_that_takes_too_long_is_ended(run: Run, traced: list[str]) -> None:
     began = time.monotonic()
-    with pytest.raises(ocf.DeadlineExceeded, match=r"^/usr/bin/sleep 60 still running after 0 s$"):
+    with pytest.raises(ocf.DeadlineExceeded, match=r"^/usr/bin/sleep 60 still running after \d+ s$"):
         run("sleep", "60", within=0.3)
     assert time.monotonic() - began < 2
     assert "ended after" in traced[0]
@@ -216,20 +218,21 @@ def test_what_a_program_has_started_ends_with_it(run: Run, tmp_path: Path) -> No
     script = f"sh -c 'trap \"\" TERM; echo $$ >>{pids}; while :; do sleep 0.1; done' & echo $$ >>{pids}; sleep 60 & echo $! >>{pids}; wait"
     began = time.monotonic()
     with pytest.raises(ocf.DeadlineExceeded):
-        run("sh", "-c", script, within=0.5)
-    assert time.monotonic() - began < 3
+        run("sh", "-c", script, within=3)
+    assert time.monotonic() - began < 10
     family = [int(pid) for pid in pids.read_text().split()]
     assert len(family) == 3
     assert [pid for pid in family if processes.alive(pid)] == []
 
 
-def test_ending_belongs_to_the_actions_time(tmp_path: Path) -> None:
+def test_ending_belongs_to_the_actions_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A program that ignores SIGTERM takes both graces; the action's deadline still holds."""
-    deadline = ocf.Deadline.after(3)
+    monkeypatch.setattr(commands, "GRACE", 2.0)  # So long that the delays of a busy machine are not taken for it.
+    deadline = ocf.Deadline.after(8)
     runner = commands.Runner(f"{tmp_path}/one", deadline, {}, lambda text: None)
     with pytest.raises(ocf.DeadlineExceeded):
         runner.run("sh", "-c", "trap '' TERM; while :; do sleep 0.1; done")
-    assert time.monotonic() < deadline.ends + 0.2
+    assert time.monotonic() < deadline.ends + 1
 
 
 def test_a_program_that_cannot_be_ended_is_left_behind_and_named(run: Run, disk: FaultDisk, traced: list[str]) -> None:

@@ -7,7 +7,7 @@ import errno
 import fcntl
 import os
 import random
-import resource
+import re
 import signal
 import statistics
 import subprocess
@@ -21,6 +21,7 @@ import pytest
 
 import ocf_py as ocf
 from ocf_py import guard, state
+from tests.cpu import cpu_of_children
 from tests.faults import direct, processes
 from tests.faults.disk import FaultDisk
 from tests.framework.conftest import MakePuppet, Puppet
@@ -294,7 +295,8 @@ def test_a_hung_child_is_left_behind_and_its_age_is_told_by_the_next_action(hang
     first = one.node.monitor()
     [pid] = first.survivors
     assert first.code == 1
-    assert first.reason == f"{disk.device}: no answer for 1.{first.reason.split(' 1.')[1][0]} s (process {pid} left behind)"
+    told = re.fullmatch(rf"{disk.device}: no answer for (\d+\.\d) s \(process {pid} left behind\)", first.reason)
+    assert told and float(told[1]) >= 1
     assert 1 <= first.seconds < 3
     processes.wait_until_stuck(pid)
     second = one.node.monitor()
@@ -311,12 +313,13 @@ def test_a_hung_child_is_left_behind_and_its_age_is_told_by_the_next_action(hang
 def test_the_hundredth_monitor_costs_no_more_than_the_second_and_leaves_one_child(hanging: tuple[Puppet, FaultDisk]) -> None:
     one, disk = hanging
     [pid] = one.node.monitor().survivors
-    seconds = []
+    spent = []
     for _ in range(99):
+        before = cpu_of_children()
         result = one.node.monitor()
+        spent.append(cpu_of_children() - before)
         assert (result.code, f"(process {pid} left behind)" in result.reason) == (1, True)
-        seconds.append(result.seconds)
-    assert statistics.median(seconds[-20:]) < 2 * statistics.median(seconds[:20])
+    assert statistics.median(spent[-20:]) < 2 * statistics.median(spent[:20])
     assert [child.pid for child in guard.left_behind("/run/resource-agents")] == [pid]
     stuck = [other for other in processes.pids() if processes.name(other) == "puppet"]
     assert stuck == [pid]
@@ -342,17 +345,18 @@ def test_a_runnable_child_that_is_too_slow_is_ended(folder: str) -> None:
 
 def test_the_actions_end_before_the_childs_says_nothing_and_the_next_judges_by_age(folder: str, disk: FaultDisk) -> None:
     disk.hang(reads=True)
-    with pytest.raises(ocf.Unanswered, match=r"^target: unanswered for 0\.\d s when the time of the action ended$") as first:
-        call(folder, direct.read, disk.device, seconds=0.5, within=1.5)
+    with pytest.raises(ocf.Unanswered, match=r"^target: unanswered for \d+\.\d s when the time of the action ended$") as first:
+        call(folder, direct.read, disk.device, seconds=1, within=20)
+    assert first.value.seconds > 0.5
     assert processes.alive(first.value.pid)
-    time.sleep(1.2)
+    time.sleep(3)
     began = time.monotonic()
     with pytest.raises(ocf.Hung) as second:
-        call(folder, direct.read, disk.device, within=1.5)
+        call(folder, direct.read, disk.device, within=3)
     assert not isinstance(second.value, ocf.Unanswered)
-    assert time.monotonic() - began < 0.5
+    assert time.monotonic() - began < 3, "it did not wait anew"
     assert second.value.pid == first.value.pid
-    assert second.value.seconds > 1.5
+    assert second.value.seconds > 3
 
 
 def test_an_unanswered_child_goes_on_and_the_next_action_waits_for_its_end(folder: str, tmp_path: Path) -> None:
@@ -484,42 +488,6 @@ def test_a_directory_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "ocf_py").write_text("")
     with pytest.raises(ocf.CannotRecord, match=r"cannot record in"):
         call(f"{tmp_path}/ocf_py/one", os.getpid)
-
-
-def test_no_process_to_be_had(tmp_path: Path) -> None:
-    """The limit counts for users other than root."""
-    with open(tmp_path / "told", "w+") as told:
-
-        def work() -> None:
-            guard.Account.look_up("nobody").become()
-            resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
-            one = ocf.Call("target", os.getpid)
-            guards("/tmp/no-process").run(one)
-            told.write(str(one.error))
-            told.flush()
-
-        os.waitpid(main_process(work), 0)
-        told.seek(0)
-        assert told.read() == "cannot start a child for target: Resource temporarily unavailable"
-
-
-@pytest.mark.parametrize("hard, outcomes", [(4096, {"value"}), (200, {"value", "cannot start a child", "cannot record"})])
-def test_many_calls_side_by_side_need_many_files(folder: str, tmp_path: Path, hard: int, outcomes: set[str]) -> None:
-    """A node may have hundreds of LUNs, and the usual limit is 1024; where it cannot be raised, each call has its error."""
-    with open(tmp_path / "told", "w+") as told:
-
-        def work() -> None:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (200, hard))
-            calls = [ocf.Call(f"target {number}", os.getpid) for number in range(150)]
-            guards(folder, 60).run(*calls)
-            told.write("\n".join(str(one.error or "value").partition(" for ")[0].partition(" in ")[0] for one in calls))
-            told.flush()
-
-        os.waitpid(main_process(work), 0)
-        told.seek(0)
-        found = told.read().splitlines()
-    assert (len(found), found[0]) == (150, "value")
-    assert set(found) <= outcomes, found
 
 
 # Main processes that are killed, and several of them.

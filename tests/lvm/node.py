@@ -24,7 +24,7 @@ from lab.machine.room import NotSo, Room
 ROOT = "bookworm"
 PYTEST = ("_pytest", "iniconfig*", "packaging*", "pluggy*", "py.py", "pygments*", "pytest*")
 PLACE = "/opt/lvm-tests"
-SOURCES = ("pyproject.toml", "tests/__init__.py", "tests/lvm", "tests/run")
+SOURCES = ("pyproject.toml", "tests/__init__.py", "tests/hurry.py", "tests/lvm", "tests/run")
 RUN_SECONDS = 2400.0
 
 

@@ -270,7 +270,7 @@ def test_an_open_volume_is_reported_with_its_user(resource: MakeResource) -> Non
 
 
 def test_slow_is_a_warning(resource: MakeResource) -> None:
-    one = resource(lvs=("a",), io_slow_max="60").started()
+    one = resource(lvs=("a",), io_slow="1s", io_slow_max="60").started()
     one.group.disk.slow(1500)
     result = one.node.monitor(level=10)
     assert (result.code, "storage slow: read took" in result.reason) == (190, True), result

@@ -24,7 +24,7 @@ FEW = settings(
     suppress_health_check=list(HealthCheck),
 )  # fmt: skip
 # A start waits for a silent disk until half of it is over.
-TIMEOUT = 16.0
+TIMEOUT = 40.0
 
 
 class GroupWorld:
@@ -75,7 +75,7 @@ def test_any_order_of_events() -> None:
 
     def make() -> tuple[Executor, World]:
         world = GroupWorld(next(numbers))
-        parameters = {"vgname": world.group.name, "vg_access_mode": "system_id", "io_timeout": "2s"}
+        parameters = {"vgname": world.group.name, "vg_access_mode": "system_id", "io_timeout": "6s"}
         return Executor(OURS, parameters, instance=world.instance, allow_stuck=True, timeout=TIMEOUT), world
 
     run_state_machine_as_test(machine_of(make, levels=(0, 10, 20)), settings=FEW)

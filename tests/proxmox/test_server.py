@@ -307,7 +307,7 @@ def test_a_strict_client_and_the_age_of_a_ca(tmp_path: Path, old: bool) -> None:
 def test_a_black_hole_answers_nothing_and_comes_back(echo: Standin, session: requests.Session) -> None:
     assert session.get(url(echo, "/x"), timeout=10).status_code == 200
     echo.world.nodes["pve1"].api = "black hole"
-    time.sleep(0.2)
+    echo.settle()
     with pytest.raises(requests.ReadTimeout):
         session.get(url(echo, "/x"), timeout=0.5)
     with pytest.raises(requests.ConnectTimeout):
@@ -315,7 +315,7 @@ def test_a_black_hole_answers_nothing_and_comes_back(echo: Standin, session: req
     assert session.get(url(echo, "/x", PVE2), timeout=10).status_code == 200
     asked = len(echo.requests)
     echo.world.nodes["pve1"].api = "up"
-    time.sleep(0.2)
+    echo.settle()
     assert session.get(url(echo, "/x"), timeout=10).status_code == 200
     assert len(echo.requests) == asked + 1
 
@@ -323,7 +323,7 @@ def test_a_black_hole_answers_nothing_and_comes_back(echo: Standin, session: req
 def test_a_dead_node_is_a_black_hole(echo: Standin) -> None:
     with echo.lock:
         echo.world.nodes["pve2"].power = "dead"
-    time.sleep(0.2)
+    echo.settle()
     with pytest.raises(requests.ConnectTimeout):
         requests.get(url(echo, "/x", PVE2), verify=str(echo.ca_file), timeout=0.5)
 
@@ -331,11 +331,11 @@ def test_a_dead_node_is_a_black_hole(echo: Standin) -> None:
 @pytest.mark.parametrize("reach", ["refusing", "unreachable"])
 def test_a_node_without_a_listener(echo: Standin, session: requests.Session, reach: str) -> None:
     echo.world.nodes["pve1"].api = reach
-    time.sleep(0.2)
+    echo.settle()
     with pytest.raises(requests.ConnectionError, match="refused"):
         session.get(url(echo, "/x"), timeout=10)
     echo.world.nodes["pve1"].api = "up"
-    time.sleep(0.2)
+    echo.settle()
     assert session.get(url(echo, "/x"), timeout=10).status_code == 200
 
 

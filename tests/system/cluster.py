@@ -29,6 +29,8 @@ FENCE_AGENT = Path(__file__).with_name("fence_recorder")
 # Names of the resources that may run on this node only, where their disks are; the peer probes them all the same.
 HERE_ONLY = "pg-.*"
 FENCED = ("off", "reboot")
+# A monitor that warns; Pacemaker keeps that as a failed action.
+DEGRADED = 190
 # A first monitor that is degraded is kept as a failure, and what was noted when it began stays pending: Pacemaker 2.1.5.
 MONITORING = "Monitoring"
 STATUS = ("crm_mon", "--output-as=xml", "--group-by-node", "--inactive")
@@ -164,6 +166,10 @@ class Cluster:
             found.append(FailedAction(words["node"], resource, operation, int(words["exitcode"]), words["exitreason"], words["status"],
                                       int(words.get("exec", 0)) / 1000, int(words.get("queued", 0)) / 1000))  # fmt: skip
         return found
+
+    def failures(self) -> list[FailedAction]:
+        """Return the failed actions without the warnings among them: a busy machine may give reason for some."""
+        return [action for action in self.failed_actions() if action.code != DEGRADED]
 
     def listed(self) -> set[str]:
         return {found.attrib["id"] for found in self.crm_mon_xml().iter("resource")}

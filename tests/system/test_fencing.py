@@ -17,7 +17,8 @@ from tests.system.powered import BYSTANDER, HERE, PEER, PoweredCluster
 
 pytestmark = pytest.mark.cluster
 
-DELAY = 8
+DELAY = 20
+STOP_SECONDS = 5.0
 # What an unreachable hypervisor may cost, and what a test allows for a bound of the design.
 ANSWER = 10
 PATIENCE = 3
@@ -106,6 +107,9 @@ def test_of_two_that_fence_each_other_one_lives(cluster: PoweredCluster) -> None
     cluster.make_device("fence-peer", PEER, cluster.peer.name)
     cluster.pcs("property", "set", "stonith-action=off")
     cluster.settle()
+    # The loser lives long enough to see the cut as well.
+    with cluster.standin.lock:
+        cluster.world.guests[PEER].stop_seconds = STOP_SECONDS
     began = time.monotonic()
     cluster.cut()
     cluster.wait_for(lambda: cluster.history(cluster.peer.name) == [("off", "success")], "one of them is fenced", within=120)

@@ -106,5 +106,5 @@ def test_a_running_database_changes_its_agent_and_back(make_database: MakeDataba
     assert op_monitors(cluster) == {"30s": "0"}
     assert {run.operation for run in cluster.executions("pg-db")[before:]} == {"monitor"}
     assert database.postmaster() == postmaster
-    assert cluster.failed_actions() == []
+    assert cluster.failures() == []
     assert cluster.fencing_calls() == []
