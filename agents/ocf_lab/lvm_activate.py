@@ -51,9 +51,12 @@ class LvmActivate(ocf.Agent):
 
     # Parameters of ocf:heartbeat:LVM-activate.
     vgname = ocf.string("Volume group", "The name of the volume group.", required=True, check=volumes.lvm_name)
-    lvname = ocf.string("Logical volume", "Only this volume is activated. Where it is not set, all volumes of the group are. Resources of one "
-                        "volume group have to be on one node, which owns it.",
-                        check=volumes.volume_name)  # fmt: skip
+    lvname = ocf.string(
+        "Logical volume",
+        "Only this volume is activated. Where it is not set, all volumes of the group are. Resources of one volume group have to be on one "
+        "node, which owns it.",
+        check=volumes.volume_name,
+    )
     vg_access_mode = ocf.choice(
         "What protects the volume group",
         "What keeps other nodes from the volume group: system_id, tagging, lvmlockd, or clvmd, which LVM has no more since version 2.03.",

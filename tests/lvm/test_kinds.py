@@ -39,8 +39,10 @@ def test_volumes_of_every_kind(resource: MakeResource) -> None:
 
 
 def test_a_stop_is_not_over_while_the_pool_is_active(resource: MakeResource, before_lvm: Callable[[str], None]) -> None:
-    """LVM deactivates the thin volume first and the pool after it; where it does not come back in between, the other node must not
-    activate the pool too."""
+    """LVM deactivates the thin volume first and the pool after it.
+
+    Where it does not come back in between, the other node must not activate the pool too.
+    """
     one = resource(lvs=(), lvname="thin")
     run("lvcreate", "-y", "-L", "16M", "--thinpool", "pool", one.group.name)
     run("lvcreate", "-y", "-Wn", "-V", "8M", "--thinpool", f"{one.group.name}/pool", "-n", "thin")
