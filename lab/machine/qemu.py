@@ -17,9 +17,11 @@ from typing import IO
 from lab.machine import plan
 from lab.machine.image import Image, copy, opened
 
-MEGABYTES = 1536
-# What TCG keeps of translated code: by itself up to 1 GiB beside the guest's memory, and two nodes are to get by with 4 GiB in all.
-TRANSLATED_MEGABYTES = 256
+# Two nodes are to get by with 4 GiB in all. A node uses 600 MB and 250 MB of page cache.
+MEGABYTES = 1024
+# What TCG keeps of translated code, by itself up to 1 GiB. When that is full it forgets all of it: with 256 MB twice a minute, and the
+# agents, which are shells, took up to five times as long after half an hour.
+TRANSLATED_MEGABYTES = 896
 KVM, TCG = "kvm", "tcg"
 # A kernel under KVM says its first word at once, and looks for its disk a second later.
 TRIAL_SECONDS = 8.0

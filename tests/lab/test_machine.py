@@ -191,13 +191,13 @@ def test_what_is_on_the_disks_can_be_saved_and_served_again(storage: san.San, tm
 # The machines.
 
 
-@pytest.mark.parametrize("accelerator, given", [(qemu.KVM, "kvm"), (qemu.TCG, "tcg,tb-size=256")])
+@pytest.mark.parametrize("accelerator, given", [(qemu.KVM, "kvm"), (qemu.TCG, "tcg,tb-size=896")])
 @pytest.mark.parametrize("name", plan.NODES)
 def test_a_machine_has_its_disk_its_cables_its_bounded_memory_and_its_name(name: str, accelerator: str, given: str) -> None:
     node = plan.NODES[name]
     line = qemu.command(node, IMAGE, "/proc/1/fd/7", accelerator, Path("/logs/console"), Path("/run/qmp"))
     assert after(line, "-accel") == [given]
-    assert after(line, "-m") == ["1536"]
+    assert after(line, "-m") == ["1024"]
     (drive,) = after(line, "-drive")
     assert {"file=/proc/1/fd/7", "format=raw", "cache=unsafe"} <= set(drive.split(","))
     assert [each.split(",")[2] for each in after(line, "-netdev")] == [f"ifname={node.tap(each)}" for each in plan.NETWORKS.values()]
