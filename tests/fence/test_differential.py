@@ -303,7 +303,9 @@ def both(case: Case, directory: Path, authority: Authority, library: Mapping[str
         for standin in standins:
             with standin.lock:
                 STATES[case.state].prepare(standin)
-            standin.settle()
+        time.sleep(0.15)  # until the worlds go by it,
+        for standin in standins:
+            standin.settle()  # and the listeners follow
         began = time.monotonic()
         running = [start(agent, standin, case, library) for agent, standin in ((STOCK, first), (OURS, second))]
         try:

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.cluster
 
 SECONDS = 600 if MAPPER else 120
 # An emulated node takes seconds for each run, and where a kill can fall is no different there.
-KILLS = 2
+KILLS = 1
 
 
 def validate(**parameters: object) -> subprocess.CompletedProcess[str]:
