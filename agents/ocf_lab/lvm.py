@@ -51,7 +51,7 @@ class VolumeGroup:
         self.unseen = {pv["pv_uuid"].replace("-", "") for pv in self.pvs if pv["pv_name"] == "[unknown]"}
         self.skipped = {lv["lv_name"] for lv in report["lv"] if lv.get("lv_skip_activation")}
         self.snapshots = {lv["lv_name"] for lv in report["lv"] if "thicksnapshot" in lv.get("lv_role", "").split(",")}
-        # LVM passes over a cache pool that caches nothing, and a volume is what it is not (tools/toollib.c, lv_change_activate).
+        # A cache pool that caches nothing is no volume: LVM never activates it (tools/toollib.c, lv_change_activate).
         self.lvs = {lv["lv_name"]: lv["lv_uuid"].replace("-", "") for lv in report["lv"] if lv.get("lv_layout") != "cache,pool"}
 
     @property
