@@ -18,6 +18,7 @@ ISCSI_MARGIN = 5.0
 DEFAULT_POLLING_INTERVAL = 5.0  # multipath.conf(5), polling_interval
 # States of a SCSI path to which nothing is sent any more (drivers/scsi/scsi_sysfs.c, sdev_states).
 GIVEN_UP = ("cancel", "deleted", "offline", "transport-offline")
+BLOCKED = "blocked"
 
 
 def number(st_dev: int) -> str:
@@ -143,18 +144,33 @@ def serials(device: str) -> str:
     return ", ".join(f"{disk} {' '.join(serial.split())}" for disk, serial in told.items() if serial)
 
 
-def cut(device: str) -> bool:
-    """Return whether the way down is provably cut: it ends in SCSI paths that are all given up, or in a multipath map that has none.
+def cut(device: str, silent: float) -> bool:
+    """Return whether the way down is provably cut, by now that an I/O is unanswered for `silent` seconds.
 
-    A path that is "blocked" is not: its transport still waits for it, for recovery_tmo on iSCSI (drivers/scsi/scsi_transport_iscsi.c).
+    It ends in SCSI paths that are all given up, or in a multipath map that has none. A "blocked" path is one for which its transport
+    still waits (drivers/scsi/scsi_transport_iscsi.c): for so long as iSCSI would let it, the silence has to last too.
     """
-    return all(path_state(leaf) in GIVEN_UP or is_map(leaf) for leaf in leaves(device))
+    return all(is_map(leaf) or given_up(leaf, silent) for leaf in leaves(device))
+
+
+def given_up(path: str, silent: float) -> bool:
+    state = path_state(path)
+    if state != BLOCKED:
+        return state in GIVEN_UP
+    recovery = read(SYS, "class/iscsi_session", iscsi_session(path), "recovery_tmo")
+    return recovery.isdigit() and silent >= int(recovery)
 
 
 def in_flight(device: str) -> int:
     """Return the number of I/Os in flight on the device and all beneath it."""
     here = counters(device)
     return (here.in_flight if here else 0) + sum(in_flight(lower) for lower in beneath(device))
+
+
+def iscsi_session(path: str) -> str:
+    """Return the name of the iSCSI session that a path belongs to, "" where it belongs to none."""
+    place = os.path.realpath(f"{directory(path)}/device").split("/")
+    return next((part for part in place if part.startswith("session") and part[7:].isdigit()), "")
 
 
 def iscsi_recovery(device: str) -> float | None:
@@ -165,8 +181,7 @@ def iscsi_recovery(device: str) -> float | None:
     """
     longest: float | None = None
     for leaf in leaves(device):
-        place = os.path.realpath(f"{directory(leaf)}/device").split("/")
-        session = next((part for part in place if part.startswith("session") and part[7:].isdigit()), "")
+        session = iscsi_session(leaf)
         if not session:
             continue
         connection = f"connection{session[7:]}:0"

@@ -136,7 +136,7 @@ class Evidence:
 def judge(child: guard.Child, place: Place, limits: Limits, evidence: Evidence, now: float) -> Ailing | StorageHung | None:
     """Return what it means that a child has not brought an answer yet, None while nothing can be said."""
     age = now - child.step_since
-    cut = age >= CUT_SECONDS and bool(place.device) and block.cut(place.device)
+    cut = age >= CUT_SECONDS and bool(place.device) and block.cut(place.device, age)
     if age < limits.hung and not cut:
         return None
     about = guard.process(child.pid)

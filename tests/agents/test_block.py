@@ -79,25 +79,32 @@ def test_the_way_down_names_every_device(tree: Tree) -> None:
 
 @pytest.mark.parametrize(
     "first, second, cut",
-    [("running", "running", False), ("offline", "running", False), ("offline", "transport-offline", True),
-     # Its transport still waits for it: a SAN that is away for a moment is no reason to fail over.
-     ("blocked", "offline", False), ("blocked", "blocked", False)],
-)  # fmt: skip
+    [("running", "running", False), ("offline", "running", False), ("offline", "transport-offline", True), ("blocked", "running", False)],
+)
 def test_the_way_is_cut_when_every_path_is_given_up(tree: Tree, first: str, second: str, cut: bool) -> None:
     stack(tree, first, second)
-    assert block.cut("253:3") is cut
+    assert block.cut("253:3", 2.0) is cut
+
+
+@pytest.mark.parametrize("recovery, silent, cut", [(5, 4.9, False), (5, 5.0, True), (120, 20.0, False), (None, 500.0, False)])
+def test_a_blocked_path_is_waited_for_as_its_transport_does(tree: Tree, recovery: int | None, silent: float, cut: bool) -> None:
+    """A storage controller that restarts blocks all paths for a moment, and is no reason to fail over."""
+    stack(tree, "blocked", "offline")
+    if recovery is not None:
+        times(tree, 1, 5, 5, recovery)
+    assert block.cut("253:3", silent) is cut
 
 
 def test_a_map_that_has_lost_its_paths_is_cut(tree: Tree) -> None:
     tree.mapped("253:1", "dm-1", "mpatha", "mpath-3600")
     tree.mapped("253:3", "dm-3", "vg-lv", UUID, "dm-1")
-    assert block.cut("253:3")
+    assert block.cut("253:3", 2.0)
     assert block.way_down("253:3") == "dm-3 LV vg/lv on dm-1 multipath mpatha without a path"
 
 
 def test_a_disk_without_a_path_state_is_never_cut(tree: Tree) -> None:
     tree.device("7:1", "loop1")
-    assert not block.cut("7:1")
+    assert not block.cut("7:1", 500.0)
 
 
 def test_the_automatic_io_timeout_is_what_the_loss_of_a_path_can_take(tree: Tree) -> None:

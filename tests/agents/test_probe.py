@@ -108,7 +108,7 @@ def test_a_path_that_is_no_directory(tmp_path: Path) -> None:
 def test_cut_paths_are_a_hang_before_the_time(disks: Disks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where no path beneath is running there is nothing to wait for."""
     (disk,) = disks("data", filesystem="xfs")
-    monkeypatch.setattr(block, "cut", lambda device: device == disk.number)
+    monkeypatch.setattr(block, "cut", lambda device, silent: device == disk.number and silent >= probe.CUT_SECONDS)
     disk.hang()
     patient = probe.Limits(hung=60.0, slow=0.5, slow_max=0.0, freeze_max=60.0)
     one = probe.Probe(probe.Place("PGDATA", "/mnt/data", disk.number), patient, None, write=True)
