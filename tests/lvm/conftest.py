@@ -12,10 +12,7 @@ from typing import Protocol
 import pytest
 
 from ocf_py.testing import Executor
-from tests.hurry import hurry
 from tests.lvm.stack import DIRECTORY, MAPPER, NUMBERS, Group, Map, fakes, run
-
-__all__ = ["hurry"]
 
 OURS = Path("/usr/lib/ocf/resource.d/lab/LVM-activate")
 STOCK = Path("/usr/lib/ocf/resource.d/heartbeat/LVM-activate")

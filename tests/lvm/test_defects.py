@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.lvm.conftest import IO_TIMEOUT, PATIENCE, MakeResource, Replace, hurry
+from tests.hurry import hurry
+from tests.lvm.conftest import IO_TIMEOUT, PATIENCE, MakeResource, Replace
 from tests.lvm.stack import DIRECTORY, OTHER, Group, await_true, run
 
 

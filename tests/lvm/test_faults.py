@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.lvm.conftest import IO_TIMEOUT, PATIENCE, MakeResource, hurry
+from tests.hurry import hurry
+from tests.lvm.conftest import IO_TIMEOUT, PATIENCE, MakeResource
 from tests.lvm.stack import OTHER, OWN, Group, await_true, run
 
 pytestmark = pytest.mark.once

@@ -9,7 +9,8 @@ from collections.abc import Callable
 import pytest
 
 from ocf_lab import block
-from tests.lvm.conftest import PATIENCE, MakeResource, hurry
+from tests.hurry import hurry
+from tests.lvm.conftest import PATIENCE, MakeResource
 from tests.lvm.stack import DIRECTORY, OTHER, OWN, Disk, await_true, run
 
 

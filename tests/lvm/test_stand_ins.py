@@ -7,8 +7,9 @@ import time
 
 import pytest
 
+from tests.hurry import hurry
 from tests.lvm import fake
-from tests.lvm.conftest import MakeResource, hurry
+from tests.lvm.conftest import MakeResource
 from tests.lvm.stack import await_true
 from tests.lvm.test_faults import locked, running
 

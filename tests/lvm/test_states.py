@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.lvm.conftest import IO_TIMEOUT, PATIENCE, MakeResource, Resource, hurry, resources
+from tests.hurry import hurry
+from tests.lvm.conftest import IO_TIMEOUT, PATIENCE, MakeResource, Resource, resources
 from tests.lvm.stack import OTHER, OWN, run
 
 pytestmark = pytest.mark.once
