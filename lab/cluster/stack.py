@@ -18,10 +18,14 @@ def fencing(setting: Setting) -> list[str]:
         document = f"ip={node.hypervisor}.{plan.DOMAIN} ssl_insecure=1 pve_node_auto=1 vmtype=qemu shell_timeout=300"
         every = f"ip={','.join(plan.HYPERVISORS)} ca_file={boot.CA_FILE} vmtype=qemu"
         ours = setting.agents is Agents.LAB and setting.profile is Profile.RECOMMENDED
-        delays = " pcmk_delay_base=15s pcmk_delay_max=30s" if setting.profile is Profile.DOCUMENT and node.name == "rhel2" else ""
+        if setting.profile is Profile.RECOMMENDED:
+            # Otherwise a fencing waits until the same device's monitor has ended.
+            timing = " pcmk_action_limit=-1"
+        else:
+            timing = " pcmk_delay_base=15s pcmk_delay_max=30s" if node.name == "rhel2" else ""
         # The time that the agent gives itself, like that of its monitor, is for nodes that are slower than any real one.
         limit = " time_limit=45" if setting.agents is Agents.LAB else ""
-        who = f"username={plan.FENCE_USER} password={plan.FENCE_PASSWORD} plug={node.vmid}{delays} pcmk_host_list={node.name}{limit}"
+        who = f"username={plan.FENCE_USER} password={plan.FENCE_PASSWORD} plug={node.vmid}{timing} pcmk_host_list={node.name}{limit}"
         times = "op monitor interval=60s timeout=60s op start timeout=60s"
         lines.append(f"stonith create fence-{node.name} fence_pve {every if ours else document} {who} {times}")
         lines.append(f"constraint location fence-{node.name} avoids {node.name}")
