@@ -30,7 +30,7 @@ def fencing(setting: Setting) -> list[str]:
         lines.append(f"stonith create fence-{node.name} fence_pve {every if ours else document} {who} {times}")
         lines.append(f"constraint location fence-{node.name} avoids {node.name}")
     if setting.profile is Profile.RECOMMENDED:
-        # Longer than a fencing takes: seconds on real nodes, up to 30 on an emulated one that serves clients meanwhile.
+        # Longer than a fencing takes: seconds on real nodes, more than 26 on an emulated one that serves clients meanwhile.
         lines.append("property set priority-fencing-delay=40s")
     return lines
 

@@ -42,7 +42,7 @@ FENCE_EXAMPLE = (
     "pcs stonith create fence-rhel1 fence_pve ip=pve1.example.com,pve2.example.com \\",
     "    ca_file=/etc/pki/pve-root-ca.pem username=pacemaker@pve \\",
     "    password=@/etc/pacemaker/fence.password vmtype=qemu plug=121 vm_name=rhel1 \\",
-    "    pcmk_host_list=rhel1 op monitor interval=60s timeout=30s",
+    "    pcmk_host_list=rhel1 pcmk_action_limit=-1 op monitor interval=60s timeout=30s",
     "pcs property set priority-fencing-delay=10s",
 )
 
