@@ -332,6 +332,8 @@ class PgsqlStorage(ocf.Agent):
         postmaster and those by SQL are counted apart: the one may answer for ever while the other never does.
         """
         self.seen_silent = True
+        if not self.observe().active:  # It was killed after this monitor had seen it.
+            raise ocf.NotRunning(f"the server ended during this check: {problem}")
         processes = self.processes()
         head = next((process for process in processes if process.identity == self.memory.get("postmaster")), None)
         if head and head.state in "Tt":

@@ -67,10 +67,12 @@ def commands(setting: Setting) -> list[str]:
     """Return the commands that make the whole configuration out of an empty one, each without its first word."""
     volumes = VOLUMES[setting.layout]
     # A start that failed bars its node for good otherwise: a SAN that was away for both nodes would leave the service down.
-    forgetting = " failure-timeout=60s" if setting.profile is Profile.RECOMMENDED else ""
+    recommended = setting.profile is Profile.RECOMMENDED
+    forgetting = " failure-timeout=60s" if recommended else ""
+    # Pacemaker does one thing at a time on a node with a load of 0.8, which an emulated one always has.
+    load = "load-threshold=1000% node-action-limit=4" if recommended else "load-threshold=400%"
     return [
-        # Pacemaker does one thing at a time on a node with a load of 0.8, which an emulated one always has.
-        "property set load-threshold=400%",
+        f"property set {load}",
         f"resource defaults update resource-stickiness=1{forgetting}",
         *fencing(setting),
         *(line for each in volumes for line in volume(each, setting)),

@@ -118,11 +118,14 @@ class Front:
 class Standin:
     """A cluster that answers.  A context manager: at its end no thread and no socket is left.
 
-    `port` 0 takes any port that is free at all nodes' addresses; certificates go into `directory`.
+    `port` 0 takes any port that is free at all nodes' addresses; certificates go into `directory`.  A client may be silent for
+    `idle_seconds`, while TLS begins too.
     """
 
-    def __init__(self, world: World, *, directory: Path, port: int = 8006, authority: Authority | None = None) -> None:
-        self.world, self.api, self.port = world, Api(world), port
+    def __init__(
+        self, world: World, *, directory: Path, port: int = 8006, authority: Authority | None = None, idle_seconds: float = IDLE_SECONDS
+    ) -> None:
+        self.world, self.api, self.port, self.idle_seconds = world, Api(world), port, idle_seconds
         self.authority = authority or Authority(directory)
         self.leaves: dict[str, Leaf] = {}
         self.requests: list[Seen] = []
@@ -337,7 +340,7 @@ class Standin:
 
     def _serve(self, front: Front, accepted: socket.socket) -> None:
         accepted.setblocking(True)
-        accepted.settimeout(IDLE_SECONDS)
+        accepted.settimeout(self.idle_seconds)
         accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with self._kept(accepted), contextlib.suppress(Closing, OSError, wire.Gone):
             self._greet(front, accepted)

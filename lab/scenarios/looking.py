@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from lab import roots
-from lab.report.runs import Event, Fence, Power, Step
+from lab.report.runs import Call, Event, Fence, Power, Step
 from lab.scenarios import catalogue
 from lab.scenarios.catalogue import Play
 from lab.scenarios.client import Client
@@ -37,6 +37,13 @@ def look(play: Play, stage: Stage, client: Client, watch: Watch) -> None:
             told = now
             roots.say(f"{play.ident}: {since:.0f} s after the fault: {where(client.flow.steady(now), client.flow.silent(now), events)}")
         time.sleep(0.5)
+
+
+def unrest(events: tuple[Event, ...]) -> str:
+    """Return what the cluster had to answer before the fault, which nobody had made yet; "" where there was nothing."""
+    failed = [f"{event.action} of {event.resource} failed on {event.node}: {event.reason or event.code}"
+              for event in events if isinstance(event, Call) and event.failed and event.at < 0]  # fmt: skip
+    return "; ".join([*failed, *(f"{event.target} was to be fenced" for event in events if isinstance(event, Fence) and event.at < 0)])
 
 
 def over(play: Play, stage: Stage, steady: float, events: tuple[Event, ...]) -> bool:

@@ -33,10 +33,15 @@ DIRECTORY = room.DIRECTORY / "run"  # The lab sees it too.
 RAW = "raw"
 FLOW_SECONDS = 120.0
 BIG = 1 << 18
+BEGINNINGS = 3
 
 
 class Failed(Exception):
     """A run that was not made or not kept, or a cluster that did not heal after it; the message names the step."""
+
+
+class Restless(Failed):
+    """The cluster had something to recover from before the fault came."""
 
 
 @contextmanager
@@ -62,7 +67,20 @@ def run(lab: Room, ident: str, setting: Setting, results: Path, *, configured: b
     """Make one run and return the path of what is kept of it.  Whatever happens, all faults are taken back.  Raises Failed.
 
     `configured`: this process has already brought the cluster to the setting, with the agents of the tree.
+    A run whose cluster was not at rest when the fault was due is begun anew: it would tell of something else.
     """
+    before: list[str] = []
+    while True:
+        try:
+            return attempt(lab, ident, setting, results, configured, before)
+        except Restless as error:
+            before.append(str(error))
+            if len(before) == BEGINNINGS:
+                raise
+            roots.say(f"{error}: begun anew")
+
+
+def attempt(lab: Room, ident: str, setting: Setting, results: Path, configured: bool, before: Sequence[str]) -> Path:
     play = catalogue.PLAYS[ident]
     setting = dataclasses.replace(setting, layout=play.layout)
     with step(ident, f"making the cluster ready: {setting}, no_path_retry {play.retry}"):
@@ -76,7 +94,7 @@ def run(lab: Room, ident: str, setting: Setting, results: Path, *, configured: b
         roots.fresh(DIRECTORY)
     stage = Stage(lab, active, turn(play, store.load(results).runs, setting), DIRECTORY / LEDGER)
     played = perform(lab, play, setting, stage)
-    notes = [*stage.notes, *looking.named(play, played.events)]
+    notes = [*before, *stage.notes, *looking.named(play, played.events)]
     trouble = mended(lab, ident, setting, notes)
     with step(ident, "keeping what was seen"):
         assert stage.injected is not None
@@ -116,6 +134,10 @@ def perform(lab: Room, play: Play, setting: Setting, stage: Stage) -> Played:
         with step(ident, f"the fault comes in {wait:.1f} s, at a random moment between two monitors"):
             time.sleep(wait)
             client.look()
+            unrest = looking.unrest(watch.events(time.time()))
+        if unrest:
+            raise Restless(f"{ident}: before the fault, {unrest}")
+        with step(ident, "the fault"):
             play.inject(stage)
         with step(ident, f"looking for at least {play.least:.0f} s and at most {play.watch:.0f} s"):
             looking.look(play, stage, client, watch)

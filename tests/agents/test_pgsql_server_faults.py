@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -248,6 +249,40 @@ def test_orphans_of_a_killed_postmaster_are_no_stopped_server(guarded: MakeGuard
         assert (result.code, "postmaster is gone and 1 server processes are left" in result.reason) == (1, True), str(result)
     assert one.node.stop().code == 0
     assert ended(orphans, within=1)
+
+
+@pytest.mark.parametrize("orphans, code, reason", [(0, 7, "ended during this check"), (1, 1, "postmaster is gone")])
+def test_a_server_that_is_killed_during_the_check(guarded: MakeGuarded, orphans: int, code: int, reason: str) -> None:
+    """Between the look at its process and the question to it: who takes the connection in its place kills it before dropping that."""
+    one = guarded().started()
+    sessions = [one.database.connect() for _ in range(orphans)]
+    kept = [session.info.backend_pid for session in sessions]
+    for pid in kept:
+        os.kill(pid, signal.SIGSTOP)
+    address = next(Path(one.database.socketdir).glob(f".s.PGSQL.{one.database.port}"))
+    address.unlink()
+    with ExitStack() as leaving:
+        listening = leaving.enter_context(socket.socket(socket.AF_UNIX))
+        listening.bind(str(address))
+        leaving.callback(address.unlink)
+        for session in sessions:
+            leaving.callback(session.close)
+        address.chmod(0o777)
+        listening.listen()
+
+        def kill() -> None:
+            connection, _ = listening.accept()
+            going = set(one.database.processes()) - set(kept)
+            os.kill(one.database.postmaster(), signal.SIGKILL)
+            assert ended(sorted(going))
+            connection.close()
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        result = one.node.monitor()
+        killer.join(30)
+    assert (result.code, reason in result.reason) == (code, True), str(result)
+    assert one.node.stop().code == 0
 
 
 def test_start_ends_orphans_first(guarded: MakeGuarded) -> None:

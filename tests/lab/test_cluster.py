@@ -117,7 +117,7 @@ def test_a_push_keeps_what_the_cluster_wrote_itself(monkeypatch: pytest.MonkeyPa
     assert [node.get("uname") for node in told.iter("node")] == ["rhel1"]
     assert "old" not in [found.get("id") for found in told.iter("primitive")]
     names = {pair.get("name") for pair in configure.properties(told)}
-    assert names == {"dc-version", "load-threshold", "priority-fencing-delay", configure.MARK}
+    assert names == {"dc-version", "load-threshold", "node-action-limit", "priority-fencing-delay", configure.MARK}
     ids = [element.get("id") for element in told.iter() if element.get("id")]
     assert len(ids) == len(set(ids))
 

@@ -21,7 +21,7 @@ from lab.cluster.state import State
 from lab.machine import multipath, plan
 from lab.machine.room import NotSo
 from lab.report import store
-from lab.report.runs import Agents, Audit, Condition, Event, Fence, Machine, Profile, Step, Vip
+from lab.report.runs import Agents, Audit, Call, Condition, Event, Fence, Machine, Profile, Step, Vip
 from lab.scenarios import catalogue, facts, healing, hypervisors, looking, runner
 from lab.scenarios.stage import Stage
 from tests.lab.test_scenarios import FakeLab, lab
@@ -45,6 +45,9 @@ class Cluster:
         self.failures: list[str] = []
         self.active = "rhel1"
         self.events: tuple[Event, ...] = (Fence(3.0, "log", "rhel1", Step.CONFIRMED), Vip(4.0, "log", "rhel2"))
+
+        # One for each of the next looks: what the cluster had to answer before the fault.
+        self.unrest: list[Event] = []
 
     def forgive(self) -> None:
         self.troubles.clear()
@@ -77,7 +80,8 @@ class FakeWatch:
 
     def events(self, _injected: float) -> tuple[Event, ...]:
         self.cluster.note("events")
-        return self.cluster.events
+        earlier = [self.cluster.unrest.pop(0)] if self.cluster.unrest else []
+        return (*earlier, *self.cluster.events)
 
 
 class FakeClient:
@@ -188,8 +192,8 @@ def test_the_order_of_things(lab: FakeLab, cluster: Cluster, tmp_path: Path) -> 
     run(lab, tmp_path)
     assert cluster.asked == [
         "configure", "state", "retry queue", "state", "machine", "watch begins", "client begins", "login", "writes flow", "sleep",
-        "client looked at", "looking", "client stops", "events", "standing", "client ends", "watch ends", "members", "state", "audit",
-        "state",
+        "client looked at", "events", "looking", "client stops", "events", "standing", "client ends", "watch ends", "members", "state",
+        "audit", "state",
     ]  # fmt: skip
 
 
@@ -201,6 +205,34 @@ def test_the_cluster_is_made_ready(lab: FakeLab, cluster: Cluster, tmp_path: Pat
     assert "power node=rhel1 what=on" in lab.orders
     assert store.load(tmp_path).runs[0].active == "rhel2"
     assert path.name.startswith("S5-stock-document-")
+
+
+UNREST: list[tuple[Event, str]] = [
+    (Call(-7.0, "log", "rhel1", "pg-fs", "monitor", -0.5, 1, "no answer"), "monitor of pg-fs failed on rhel1: no answer"),
+    (Fence(-2.0, "log", "rhel2", Step.REQUESTED), "rhel2 was to be fenced"),
+]
+
+
+@pytest.mark.parametrize("event, told", UNREST)
+def test_a_cluster_that_was_not_at_rest_gets_no_fault(
+    lab: FakeLab, cluster: Cluster, tmp_path: Path, capsys: pytest.CaptureFixture[str], event: Event, told: str
+) -> None:
+    cluster.unrest = [event, event]
+    run(lab, tmp_path)
+    (kept,) = store.load(tmp_path).runs
+    assert kept.notes.startswith(f"S6: before the fault, {told}; S6: before the fault, {told}; injected after")
+    assert capsys.readouterr().err.count("begun anew") == 2
+    assert (cluster.asked.count("client ends"), cluster.asked.count("looking")) == (3, 1)
+
+
+def test_a_cluster_that_does_not_come_to_rest_is_told_of(lab: FakeLab, cluster: Cluster, tmp_path: Path) -> None:
+    event, _ = UNREST[0]
+    cluster.unrest = [event, event, event]
+    with pytest.raises(runner.Failed, match="pg-fs"):
+        run(lab, tmp_path)
+    assert store.load(tmp_path).runs == ()
+    assert not lab.faulty
+    assert "looking" not in cluster.asked
 
 
 SEAMS = ["configure", "retry queue", "machine", "watch begins", "client begins", "login", "writes flow", "sleep", "client looked at",

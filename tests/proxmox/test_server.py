@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from lab.proxmox import faults, server
+from lab.proxmox import faults
 from lab.proxmox.api import Api, Request, Response
 from lab.proxmox.certificates import Authority
 from lab.proxmox.server import Seen, Standin
@@ -196,8 +196,8 @@ def test_one_connection_serves_many_requests_and_both_are_recorded(echo: Standin
 
 
 def test_an_idle_connection_is_closed(echo: Standin, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert server.IDLE_SECONDS == 5.0
-    monkeypatch.setattr(server, "IDLE_SECONDS", 0.3)
+    assert echo.idle_seconds == 5.0
+    monkeypatch.setattr(echo, "idle_seconds", 0.3)
     with connect(echo) as tls:
         tls.sendall(b"GET /api2/json/x HTTP/1.1\r\nHost: x\r\n\r\n")
         assert b"Connection: Keep-Alive" in tls.recv(4096)
