@@ -31,7 +31,7 @@ def look(play: Play, stage: Stage, client: Client, watch: Watch) -> None:
         since = now - stage.injected
         if not stage.whole and (since >= play.mended or (play.mended_when_fenced and fenced(events))):
             stage.mend()
-        if since >= play.watch or (since >= play.least and over(play, stage, client.flow.steady(now), events)):
+        if since >= play.watch or (since >= play.least and over(play, stage, since, client.flow.steady(now), events)):
             return
         if now - told >= TELL_SECONDS:
             told = now
@@ -46,9 +46,13 @@ def unrest(events: tuple[Event, ...]) -> str:
     return "; ".join([*failed, *(f"{event.target} was to be fenced" for event in events if isinstance(event, Fence) and event.at < 0)])
 
 
-def over(play: Play, stage: Stage, steady: float, events: tuple[Event, ...]) -> bool:
-    """Tell whether the service is back, nobody is to be fenced, and the scenario has done all that it does."""
-    return steady >= STEADY_SECONDS and not pending(events) and (play.mended > play.watch or stage.whole)
+def over(play: Play, stage: Stage, since: float, steady: float, events: tuple[Event, ...]) -> bool:
+    """Tell whether the service is back, nobody is to be fenced, and the scenario has done all that it does.
+
+    Writes that have been acknowledged until a node was switched off say nothing of what comes of that.
+    """
+    quiet = since - max((event.at for event in events if isinstance(event, (Fence, Power))), default=-STEADY_SECONDS)
+    return min(steady, quiet) >= STEADY_SECONDS and not pending(events) and (play.mended > play.watch or stage.whole)
 
 
 def fences(events: tuple[Event, ...]) -> dict[str, Fence]:
