@@ -66,8 +66,8 @@ def database(setting: Setting) -> str:
 def commands(setting: Setting) -> list[str]:
     """Return the commands that make the whole configuration out of an empty one, each without its first word."""
     volumes = VOLUMES[setting.layout]
-    # A start that failed bars its node for good otherwise: a SAN that was away for both nodes would leave the service down.
     recommended = setting.profile is Profile.RECOMMENDED
+    # A start that failed bars its node for good otherwise: a SAN that was away for both nodes would leave the service down.
     forgetting = " failure-timeout=60s" if recommended else ""
     # Pacemaker does one thing at a time on a node with a load of 0.8, which an emulated one always has.
     load = "load-threshold=1000% node-action-limit=4" if recommended else "load-threshold=400%"

@@ -76,11 +76,12 @@ def run(lab: Room, ident: str, setting: Setting, results: Path, *, configured: b
         except Restless as error:
             before.append(str(error))
             if len(before) == BEGINNINGS:
-                raise
+                raise Failed(f"{error}; so it was {BEGINNINGS} times, and no run was made") from None
             roots.say(f"{error}: begun anew")
 
 
 def attempt(lab: Room, ident: str, setting: Setting, results: Path, configured: bool, before: Sequence[str]) -> Path:
+    """Begin a run, and make it if the cluster is at rest; `before` is what earlier beginnings found.  Raises Restless and Failed."""
     play = catalogue.PLAYS[ident]
     setting = dataclasses.replace(setting, layout=play.layout)
     with step(ident, f"making the cluster ready: {setting}, no_path_retry {play.retry}"):

@@ -259,7 +259,7 @@ def test_a_server_that_is_killed_during_the_check(guarded: MakeGuarded, orphans:
     kept = [session.info.backend_pid for session in sessions]
     for pid in kept:
         os.kill(pid, signal.SIGSTOP)
-    address = next(Path(one.database.socketdir).glob(f".s.PGSQL.{one.database.port}"))
+    address = Path(one.database.socketdir, f".s.PGSQL.{one.database.port}")
     address.unlink()
     with ExitStack() as leaving:
         listening = leaving.enter_context(socket.socket(socket.AF_UNIX))
@@ -269,6 +269,7 @@ def test_a_server_that_is_killed_during_the_check(guarded: MakeGuarded, orphans:
             leaving.callback(session.close)
         address.chmod(0o777)
         listening.listen()
+        listening.settimeout(30)
 
         def kill() -> None:
             connection, _ = listening.accept()
